@@ -1,0 +1,1 @@
+"""Implicit Neural Clustering: worlds -> models -> actions -> clustering -> metrics -> plots."""
