@@ -1,0 +1,398 @@
+"""Recorded numbers -> the Markdown tables of the page "The paper against ours".
+
+Reads `<folder>/<profile>/<dataset>/<model>/s<seed>/<chapter>.json`, as `chapter.record` writes them, and
+prints mean and spread over seeds beside the figures of the paper, with the command that reruns each column.
+
+    python -m inc_lib.tables results            # the tables, on stdout
+    python -m inc_lib.tables results --short    # the one table that the README shows
+
+Three rules, which tests hold it to: a twin's number never stands under the published set's name; a number
+stands with its estimator; records of the smoke profile are checks that the code runs and are not shown.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import shlex
+import statistics
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import InputError
+from .files import ROOT
+
+# 3DShapes, in the dataset's order.
+FACTORS = ("floor hue", "wall hue", "object hue", "scale", "shape", "orientation")
+
+# The paper's figures, all on the published 3DShapes, in the order of FACTORS; None where it gives none.
+_NONE = (None, None, None)
+PAPER_E1 = (0.73, 0.64, 0.46, 0.95, 0.96, 0.98)
+PAPER_E3 = {"kde": {"purity": (*_NONE, 0.99, 1.0, 0.99), "nmi": (*_NONE, 0.97, 1.0, 0.99)},
+            "kmeans": {"purity": (*_NONE, 0.87, 0.75, 1.0), "nmi": (*_NONE, 0.92, 0.80, 1.0)},
+            "gmm": {"purity": _NONE * 2, "nmi": _NONE * 2}}
+PAPER_E4 = {"encoded_single": (0.43, 0.39, 0.52, 0.88, 0.98, 0.98),
+            "encoded_mda": (0.73, 0.64, 0.46, 0.95, 0.96, 0.98),
+            "AS_single": (0.36, 0.44, 0.20, 0.74, 0.91, 0.81),
+            "AS_mda": (0.68, 0.56, 0.38, 0.74, 0.95, 0.79)}
+
+MODELS = {"ada-gvae": "Ada-GVAE", "beta-tcvae": "beta-TCVAE"}
+METHODS = {"kde": "KDE", "kmeans": "k-means", "gmm": "GMM"}
+CONDITIONS = {"encoded_single": "encoded $z$, one dimension", "encoded_mda": "encoded $z$, MDA",
+              "AS_single": "$z$ from partitions (AS), one dimension",
+              "AS_mda": "$z$ from partitions (AS), MDA"}
+ESTIMATORS = {"boosting": "gradient boosting", "forest": "random forest", "lasso": "Lasso"}
+PUBLISHED = "paper, published 3DShapes"
+SCALES = ("gpu", "cpu")  # printed in this order; any other profile after them; smoke never
+
+
+def slug(name: str) -> str:
+    """A factor's name as part of a key: "floor hue" -> "floor_hue"."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+_RANK = {slug(name): rank for rank, name in enumerate(FACTORS)}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One JSON file: the numbers that one run of one chapter measured."""
+
+    path: Path
+    chapter: str
+    profile: str
+    dataset: str
+    model: str
+    seed: int
+    numbers: dict[str, float | None]
+    provenance: dict = field(default_factory=dict)
+    run_model: str = ""  # the `model` parameter of the run, where it measured a second model too
+
+
+@dataclass(frozen=True)
+class Column:
+    """All seeds of one (dataset, model, profile) in one chapter: what one column of a table shows."""
+
+    dataset: str
+    model: str
+    profile: str
+    records: tuple[Record, ...]
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({record.seed for record in self.records})
+
+    @property
+    def title(self) -> str:
+        model = MODELS.get(self.model, self.model)
+        return f"ours, {origin(self.dataset)}, {model}, {self.profile}, {_seeds(len(self.seeds))}"
+
+    def cell(self, *keys: str, count: bool = False) -> str:
+        """Mean and spread over seeds; of several keys, the mean within a seed first.
+
+        A seed counts if it has all the keys; an en dash says that none has. `count`: whole numbers lose
+        their decimals.
+        """
+        rows = [[record.numbers.get(key) for key in keys] for record in self.records]
+        values = [statistics.fmean(row) for row in rows if row and None not in row]
+        if not values:
+            return "–"
+        text = _spread(values, count=count)
+        return text if len(values) == len(self.seeds) else f"{text} ({_seeds(len(values))})"
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def _spread(values: list[float], *, count: bool = False) -> str:
+    """Mean ± sample standard deviation; the mean alone for one value, or for counts that all agree."""
+    mean, spread = statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+    if count:
+        return f"{mean:.1f}".removesuffix(".0") + (f" ± {spread:.1f}" if spread else "")
+    return f"{mean:.2f}" + ("" if spread is None else f" ± {spread:.2f}")
+
+
+def origin(dataset: str) -> str:
+    """How a column names its data, so that a twin is never taken for the set it imitates."""
+    return f"**twin** `{dataset}`" if dataset.endswith("-twin") else f"`{dataset}`"
+
+
+def read_records(folder: str | Path) -> list[Record]:
+    """All records under `folder`, second models (`beta_tcvae__mig`) filed under their own name.
+
+    Raises:
+        InputError: a file is not JSON, lacks a field, contradicts its path or holds what is no number.
+    """
+    records = []
+    for path in sorted(Path(folder).glob("*/*/*/s*/*.json")):
+        if not path.name.startswith("."):  # a file that is just being written
+            records.extend(_read(path))
+    return records
+
+
+def _read(path: Path) -> list[Record]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        numbers, seed = dict(data["numbers"]), int(data["seed"])
+        place = (data["profile"], data["dataset"], data["model"], f"s{seed}", data["chapter"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a record of a chapter ({type(error).__name__}: {error}): "
+                         "delete it and run the chapter again.") from error
+    if place != (*path.parts[-5:-1], path.stem):
+        raise InputError(f"{path} says it is {'/'.join(map(str, place))}: a record lies at "
+                         "<profile>/<dataset>/<model>/s<seed>/<chapter>.json; move it back or delete it.")
+    for key, value in numbers.items():
+        scalar = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not scalar and value is not None:
+            raise InputError(f"{path}: number {key!r} is {value!r}, expected a finite number or null; "
+                             "run the chapter again.")
+    split: dict[str, dict[str, float | None]] = {data["model"]: {}}
+    for key, value in numbers.items():
+        prefix, _, rest = key.rpartition("__")
+        split.setdefault(prefix.replace("_", "-") or data["model"], {})[rest] = value
+    provenance = dict(data.get("provenance") or {})
+    return [Record(path, data["chapter"], data["profile"], data["dataset"], model, seed,
+                   part, provenance, data["model"])
+            for model, part in split.items() if part]
+
+
+def columns(records: Iterable[Record], chapter: str, *, has: str = "") -> list[Column]:
+    """Group a chapter's records by dataset, model and profile; keep groups with a key that matches `has`."""
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        if record.chapter == chapter and any(re.match(has, key) for key in record.numbers):
+            groups.setdefault((record.dataset, record.model, record.profile), []).append(record)
+    models, scales = list(MODELS), list(SCALES)
+
+    def order(key: tuple[str, str, str]) -> tuple:
+        dataset, model, profile = key
+        return (dataset, models.index(model) if model in models else 9, model,
+                scales.index(profile) if profile in scales else 9, profile)
+
+    return [Column(*key, records=tuple(groups[key])) for key in sorted(groups, key=order)]
+
+
+def factors_of(group: Iterable[Column], pattern: str) -> list[str]:
+    """Factors found in keys such as `f1_<factor>` (one regex group): 3DShapes' order, then as recorded."""
+    numbers = (record.numbers for column in group for record in column.records)
+    found = dict.fromkeys(m[1] for keys in numbers for key in keys if (m := re.fullmatch(pattern, key)))
+    return sorted(found, key=lambda name: _RANK.get(name, len(_RANK)))
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """A pipe table: first column left, the others right. Rows without any number are left out."""
+    kept = [row for row in rows if any(cell != "–" for cell in row[1:])]
+    lines = [header, [":--"] + ["--:"] * (len(header) - 1), *kept]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _paper(figures: tuple[float | None, ...], factor: str) -> str:
+    """The paper's figure for a factor of 3DShapes, an en dash where it gives none."""
+    value = figures[_RANK[factor]] if factor in _RANK else None
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _name(factor: str) -> str:
+    return factor.replace("_", " ")
+
+
+def _of_3dshapes(group: list[Column]) -> bool:
+    """Whether the paper's figures say something about these columns: 3DShapes and its twin."""
+    return group[0].dataset in ("shapes3d", "shapes3d-twin")
+
+
+def rerun(column: Column, chapter: str) -> str:
+    """The papermill command that measures a column again, one seed at a time."""
+    first = column.records[0]
+    parts = ["papermill", f"notebooks/{chapter}.ipynb", f"{chapter}.ipynb",
+             "-f", f"notebooks/profiles/{column.profile}.yaml",
+             "-p", "dataset", column.dataset, "-p", "model", first.run_model]
+    if size := first.provenance.get("image_size"):
+        parts += ["-p", "image_size", str(size)]
+    others = f"   # and seeds {', '.join(map(str, column.seeds[1:]))}" if len(column.seeds) > 1 else ""
+    return f"{shlex.join(parts)} -p seed {column.seeds[0]}{others}"
+
+
+def _under(group: list[Column], chapter: str) -> str:
+    """What stands below a table: how to rerun each column, and on what it was measured."""
+    commands = dict.fromkeys(rerun(column, chapter) for column in group)
+    facts = []
+    for key, length in (("device", 60), ("commit", 10), ("date", 10), ("checkpoint", 80)):
+        provenances = (record.provenance for column in group for record in column.records)
+        if values := sorted({str(found[key])[:length] for found in provenances if found.get(key)}):
+            facts.append(f"{key}: {', '.join(values)}")
+    measured = f"\n\nMeasured on {'; '.join(facts)}." if facts else ""
+    return "Run again:\n\n```bash\n" + "\n".join(commands) + "\n```" + measured
+
+
+def _by_dataset(group: list[Column]) -> list[list[Column]]:
+    return [[c for c in group if c.dataset == name] for name in dict.fromkeys(c.dataset for c in group)]
+
+
+def table_actions(group: list[Column]) -> str:
+    header, rows = ["factor"], []
+    for column in group:
+        header += [f"attributes with an action: {column.title}", "partition purity (KDE)"]
+    for factor in factors_of(group, r"n_actions_(.+)"):
+        row = [_name(factor)]
+        for column in group:
+            found, of = (column.cell(f"n_{what}_{factor}", count=True) for what in ("actions", "attributes"))
+            row += [found if of == "–" else f"{found} of {of}", column.cell(f"purity_kde_{factor}")]
+        rows.append(row)
+    return markdown_table(header, rows)
+
+
+def table_e0(group: list[Column]) -> str:
+    parts = ("disentanglement", "completeness", "informativeness")
+    measures = [(f"DCI {part}, by {ESTIMATORS.get(estimator, estimator)}", f"dci_{part}_{estimator}")
+                for estimator in factors_of(group, r"dci_disentanglement_(.+)") for part in parts]
+    rows = [[label, *(c.cell(key) for c in group)] for label, key in [*measures, ("MIG", "mig")]]
+    return markdown_table(["measure", *(c.title for c in group)], rows)
+
+
+def table_e1(group: list[Column]) -> str:
+    factors, beside = factors_of(group, r"f1_(.+)"), _of_3dshapes(group)
+    header = ["factor"] + [PUBLISHED] * beside
+    for column in group:
+        header += [column.title, "oracle on real test images"]
+    rows = [[_name(f)] + [_paper(PAPER_E1, f)] * beside
+            + [c.cell(f"{kind}_{f}") for c in group for kind in ("f1", "oracle_f1")] for f in factors]
+    mean = ["*mean over factors*"] + [f"{statistics.fmean(PAPER_E1):.2f}"] * beside
+    mean += [c.cell(*(f"{kind}_{f}" for f in factors)) for c in group for kind in ("f1", "oracle_f1")]
+    return markdown_table(header, [*rows, mean])
+
+
+def table_e3(group: list[Column]) -> str:
+    factors, beside = factors_of(group, r"purity_(?:kde|kmeans|gmm)_(.+)"), _of_3dshapes(group)
+    header, rows = ["factor, partitions by"], []
+    for measure in ("purity", "NMI"):
+        header += [f"{measure}: {PUBLISHED}"] * beside + [f"{measure}: {c.title}" for c in group]
+    for factor in factors:
+        for method, label in METHODS.items():
+            row = [f"{_name(factor)}, {label}"]
+            for measure in ("purity", "nmi"):
+                row += [_paper(PAPER_E3[method][measure], factor)] * beside
+                row += [c.cell(f"{measure}_{method}_{factor}") for c in group]
+            rows.append(row)
+    return markdown_table(header, rows)
+
+
+def table_bound(group: list[Column]) -> str:
+    kinds = {"explicit": "explicit (Eq. 1)", "reconstructed": "reconstructed (2)", "implicit": "implicit (3)"}
+    rows = [[_name(f), *(c.cell(f"bound_{kind}_f1_{f}") for c in group for kind in kinds)]
+            for f in factors_of(group, r"bound_explicit_f1_(.+)")]
+    header = [f"{label}: {c.title}" for c in group for label in kinds.values()]
+    return markdown_table(["factor", *header], rows)
+
+
+def table_e4(group: list[Column]) -> str:
+    factors, rows = factors_of(group, r"e4_(?:AS|encoded)_(?:mda|single)_(.+)"), []
+    for condition, label in CONDITIONS.items():
+        if _of_3dshapes(group):
+            rows.append([f"{label}: {PUBLISHED}", *(_paper(PAPER_E4[condition], f) for f in factors)])
+        rows += [[f"{label}: {c.title}", *(c.cell(f"e4_{condition}_{f}") for f in factors)] for c in group]
+    return markdown_table(["variant", *map(_name, factors)], rows)
+
+
+def table_other(group: list[Column]) -> str:
+    """Chapter 14: whatever was measured on a data set that the paper does not have."""
+    kinds = {"f1": "macro-F1 of generated images, read by the oracle",
+             "oracle_f1": "macro-F1 of the oracle on real test images",
+             "purity_kde": "purity of KDE partitions", "nmi_kde": "NMI of KDE partitions",
+             "n_actions": "attributes with an action"}
+    rows = [[f"{_name(f)}: {label}", *(c.cell(f"{kind}_{f}", count=kind == "n_actions") for c in group)]
+            for kind, label in kinds.items() for f in factors_of(group, rf"{kind}_(.+)")]
+    rows.append(["partitions, all dimensions", *(c.cell("n_partitions", count=True) for c in group)])
+    return markdown_table(["measure", *(c.title for c in group)], rows)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading of the page: where its numbers come from, what they mean, and how they are laid out."""
+
+    chapter: str
+    title: str
+    has: str  # a regex that a key of the section's records matches
+    table: Callable[[list[Column]], str]
+    says: str
+
+
+SECTIONS = (
+    Section("02_atomic_actions", "Which attributes found an action", r"n_actions_", table_actions,
+            "An attribute has an action if it owns partitions of the code space. The purity is that of the "
+            "partitions that the density estimate (KDE) cuts. The paper gives no such figures."),
+    Section("03_e0_disentanglement", "E0: disentanglement", r"dci_|mig", table_e0,
+            "DCI means nothing without its estimator: the same codes score differently under each. "
+            "No figures of the paper stand beside these."),
+    Section("04_e1_realism", "E1: realism of generated clusters", r"f1_", table_e1,
+            "Macro-F1 of an oracle, a CNN trained on real images, that reads generated ones; $z$ is encoded, "
+            "and the action takes all dimensions of the attribute (MDA). An attribute without an action "
+            "counts as 0. The oracle on real test images is the ceiling."),
+    Section("06_e3_partitioning", "E3: partitions without knowing their number", r"(purity|nmi)_", table_e3,
+            "KDE is not told the number of attributes; k-means and GMM are given the true number. Purity "
+            "rises with the number of partitions, so read it beside NMI, which does not reward fine cuts."),
+    Section("06_e3_partitioning", "The lower bound, measured", r"bound_", table_bound,
+            "Macro-F1 of the oracle on the three kinds of clusters. Explicit clusters are real images: their "
+            "score is the oracle's own."),
+    Section("07_e4_sampling", "E4: where to draw from, how many dimensions to act on", r"e4_", table_e4,
+            "Macro-F1 of the same oracle under the four variants of Algorithm 1. An attribute without an "
+            "action counts as 0."),
+    Section("14_your_dataset", "Other data", r"f1_|purity_|nmi_|n_actions_|n_partitions", table_other,
+            "Data that the paper does not use. What did not disentangle stands here too."),
+)
+
+NOTHING_YET = "Nothing has been measured yet in this copy."
+ONLY_SMOKE = "All records are of the smoke profile, which checks that everything runs and measures nothing."
+WHAT_TO_DO = "After `make book PROFILE=cpu` the tables appear here by themselves."
+
+
+def results_markdown(results_folder: str | Path) -> str:
+    """The body of the page "The paper against ours", as MyST Markdown with headings of level 2.
+
+    Args:
+        results_folder: holds `<profile>/<dataset>/<model>/s<seed>/<chapter>.json`. May be missing or empty.
+
+    Raises:
+        InputError: a record in it cannot be read.
+    """
+    records = read_records(results_folder)
+    shown = [record for record in records if record.profile != "smoke"]
+    if not shown:
+        return f"```{{note}}\n{ONLY_SMOKE if records else NOTHING_YET} {WHAT_TO_DO}\n```"
+    parts = []
+    for section in SECTIONS:
+        if group := columns(shown, section.chapter, has=section.has):
+            parts.append(f"## {section.title}\n\n{section.says}")
+            parts += [f"{section.table(one)}\n\n{_under(one, section.chapter)}" for one in _by_dataset(group)]
+    return "\n\n".join(parts)
+
+
+def short_markdown(results_folder: str | Path) -> str:
+    """One table for the README: macro-F1 of generated images (E1) per factor, the paper's beside ours."""
+    shown = [record for record in read_records(results_folder) if record.profile != "smoke"]
+    group = [one for one in _by_dataset(columns(shown, "04_e1_realism", has=r"f1_")) if _of_3dshapes(one)]
+    return "\n\n".join(map(table_e1, group)) or f"{NOTHING_YET} {WHAT_TO_DO}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the tables; exit status 2 and one sentence where the records cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m inc_lib.tables",
+                                     description="Recorded numbers as Markdown tables, beside the paper's.")
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "results",
+                        help="folder of records (default: %(default)s)")
+    parser.add_argument("--short", action="store_true", help="only the table of the README")
+    options = parser.parse_args(arguments)
+    try:
+        print((short_markdown if options.short else results_markdown)(options.folder))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
