@@ -1,0 +1,1275 @@
+"""Every figure of the book: colour-blind-safe, right in light and in dark, with alt text computed from the data.
+
+Each function returns a `matplotlib.figure.Figure` (made without pyplot: no global state, nothing shows twice) that
+carries `.alt`, a sentence or two with the data in it. Figures are about 7 inches wide with 11-point text, so that they
+stay legible when a phone shows them at half size; the few that are too dense for that set `.wide`, and the page lets
+them scroll. Backgrounds are transparent; `dark(figure)` recolours the ink for a dark page, `light(figure)` undoes it.
+
+Pictures: torch or numpy, (n, C, H, W), float in [0, 1] or uint8, C = 1 or 3. Codes (n, d) and states (n, M): either too.
+"""
+from __future__ import annotations
+
+import colorsys
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import Collection
+from matplotlib.colors import LinearSegmentedColormap, Normalize, to_hex, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.text import Text
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import MaxNLocator
+
+from .errors import InputError
+from .worlds.base import Factor, World
+
+# --- ink and colours ------------------------------------------------------------------------------------------------
+
+INK, MUTED, FAINT, PAPER = "#24292f", "#68717b", "#c9d0d7", "#ffffff"  # text, secondary text, hairlines, page
+INK_DARK, MUTED_DARK, FAINT_DARK, PAPER_DARK = "#e8ebee", "#a2abb4", "#454d56", "#14181c"
+TO_DARK = {INK: INK_DARK, MUTED: MUTED_DARK, FAINT: FAINT_DARK, PAPER: PAPER_DARK}
+TO_LIGHT = {dark: light for light, dark in TO_DARK.items()}
+
+# Okabe-Ito's idea in mid tones: told apart under the common colour deficiencies, visible on white and on near-black.
+SERIES = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56a8dc", "#9a6a3a", "#8c9096", "#7559b8", "#a3a300")
+ACCENT, SECOND, WRONG = SERIES[0], SERIES[1], SERIES[3]
+MARKERS = "os^DvPX*<>"
+
+HEAT = LinearSegmentedColormap.from_list("inc-light", ["#ffffff00", "#d5e5f3", "#7fb2dd", "#2873b4", "#0a3a6b"])
+HEAT_DARK = LinearSegmentedColormap.from_list("inc-dark", ["#14181c00", "#17344f", "#2a699f", "#79b4e4", "#e6f3ff"])
+
+WIDTH = 7.0  # inches: 700 CSS pixels, a page's text column
+STYLE = {
+    "font.family": "DejaVu Sans", "font.size": 11, "text.color": INK, "text.parse_math": False,
+    "axes.titlesize": 11, "axes.titlelocation": "left", "axes.titlepad": 6, "axes.titlecolor": INK,
+    "axes.labelsize": 11, "axes.labelcolor": INK, "axes.edgecolor": MUTED, "axes.linewidth": 0.8,
+    "axes.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+    "axes.unicode_minus": True, "figure.facecolor": "none", "savefig.facecolor": "none",
+    "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "xtick.labelsize": 10, "ytick.labelsize": 10, "grid.color": FAINT, "grid.linewidth": 0.6,
+    "legend.frameon": False, "legend.fontsize": 10, "lines.linewidth": 1.8, "patch.linewidth": 0.8,
+}
+
+
+def _recolour(figure: Figure, mapping: dict[str, str], heat: LinearSegmentedColormap) -> Figure:
+    """Replace ink colours exactly where they occur; series colours and pictures stay as they are."""
+    def new(colour: Any) -> tuple[float, float, float, float] | None:
+        red, green, blue, alpha = to_rgba(colour)
+        match = mapping.get(to_hex((red, green, blue)))
+        return None if match is None else to_rgba(match, alpha)
+
+    def change(get: Callable[[], Any], put: Callable[[Any], Any]) -> None:
+        colour = get()
+        if not (isinstance(colour, str) and colour in ("none", "auto", "face")) and new(colour) is not None:
+            put(new(colour))
+
+    def change_all(get: Callable[[], Any], put: Callable[[Any], Any]) -> None:
+        colours = [to_rgba(colour) for colour in get()]
+        if colours and any(new(colour) is not None for colour in colours):
+            put([new(colour) or colour for colour in colours])
+
+    ink, muted = (mapping.get(INK, INK), mapping.get(MUTED, MUTED))
+    for axes in figure.axes:  # ticks that are yet to be made
+        axes.tick_params(which="both", color=muted, labelcolor=ink)
+    for artist in figure.findobj():
+        if isinstance(artist, Text):
+            change(artist.get_color, artist.set_color)
+        elif isinstance(artist, Line2D):
+            change(artist.get_color, artist.set_color)
+            change(artist.get_markerfacecolor, artist.set_markerfacecolor)
+            change(artist.get_markeredgecolor, artist.set_markeredgecolor)
+        elif isinstance(artist, Patch):
+            change(artist.get_facecolor, artist.set_facecolor)
+            change(artist.get_edgecolor, artist.set_edgecolor)
+        elif isinstance(artist, AxesImage):
+            if artist.get_cmap().name in (HEAT.name, HEAT_DARK.name):
+                artist.set_cmap(heat)
+        elif isinstance(artist, Collection):
+            change_all(artist.get_facecolor, artist.set_facecolor)
+            change_all(artist.get_edgecolor, artist.set_edgecolor)
+    return figure
+
+
+def dark(figure: Figure) -> Figure:
+    """Recolour a figure's ink, in place, for a dark page; returns it. Applying it twice changes nothing more."""
+    return _recolour(figure, TO_DARK, HEAT_DARK)
+
+
+def light(figure: Figure) -> Figure:
+    """Undo `dark`, in place; returns the figure."""
+    return _recolour(figure, TO_LIGHT, HEAT)
+
+
+def _styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw under our style whatever the caller's matplotlib settings are."""
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Figure:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(STYLE)
+            return function(*args, **kwargs)
+    return wrapper
+
+
+def _finish(figure: Figure, alt: str, *, wide: bool = False) -> Figure:
+    figure.alt = " ".join(alt.split())
+    figure.wide = wide
+    return figure
+
+
+# --- what is drawn: names, numbers, pictures ------------------------------------------------------------------------
+
+def attribute_names(factor: Factor) -> list[str]:
+    """The attributes of a factor as short text: "cube", "0.75", "-30".
+
+    >>> attribute_names(Factor("scale", (0.75, 1.0, 1.25)))
+    ['0.75', '1', '1.25']
+    """
+    return [value if isinstance(value, str) else f"{float(value):.3g}" for value in factor.values]
+
+
+def attribute_colours(factor: Factor) -> list[str]:
+    """One colour per attribute: hues in their own colour, ordered attributes dark to bright, others told apart.
+
+    Pictures and labels carry the same information, since no set of ten colours is safe for every eye.
+    """
+    n = factor.size
+    if factor.kind == "cyclic":
+        numbers = all(not isinstance(value, str) and 0 <= value <= 1 for value in factor.values)
+        hues = factor.values if numbers and "hue" in factor.name else np.arange(n) / n
+        return [to_hex(colorsys.hsv_to_rgb(float(hue) % 1, 0.85, 0.88)) for hue in hues]
+    if factor.kind == "ordered" or n > len(SERIES):
+        colour_map = matplotlib.colormaps["viridis"]
+        return [to_hex(colour_map(0.12 + 0.78 * k / max(n - 1, 1))) for k in range(n)]
+    return list(SERIES[:n])
+
+
+def _array(values: Any) -> np.ndarray:
+    """Torch (any device) or anything numpy takes, to numpy."""
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
+
+
+def _pictures(observations: Any, ndim: int) -> np.ndarray:
+    """Observations (..., C, H, W) to float RGB (..., H, W, 3) in [0, 1]."""
+    pictures = _array(observations)
+    if pictures.ndim != ndim or pictures.shape[-3] not in (1, 3):
+        expected = "(n, C, H, W)" if ndim == 4 else "(rows, columns, C, H, W)"
+        raise InputError(f"pictures of shape {tuple(pictures.shape)} cannot be drawn: expected {expected} with C = 1 or 3.")
+    pictures = pictures / 255.0 if pictures.dtype == np.uint8 else pictures.astype(np.float64)
+    pictures = np.moveaxis(pictures, -3, -1)
+    return np.clip(np.broadcast_to(pictures, (*pictures.shape[:-1], 3)), 0, 1)
+
+
+def _code(dimension: int) -> str:
+    """"z" with the dimension as a subscript."""
+    return "z" + str(dimension).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    """A score as printed: 0.98, 1.00, an en dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _and(words: Sequence[str]) -> str:
+    """"a, b and c"."""
+    words = list(words)
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1] if words else "nothing"
+
+
+def _text_width(texts: Sequence[str], size: float) -> float:
+    """Width in inches of the widest text."""
+    widths = (TextPath((0, 0), line, size=size).get_extents().width for text in texts for line in text.split("\n") if line)
+    return max((width for width in widths if math.isfinite(width)), default=0.0) / 72
+
+
+def _figure(height: float, width: float = WIDTH, *, layout: str | None = "constrained") -> Figure:
+    return Figure(figsize=(width, height), layout=layout, facecolor="none")
+
+
+def _no_axes(axes: Axes) -> Axes:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    return axes
+
+
+# --- pictures -------------------------------------------------------------------------------------------------------
+
+def _resample(picture: np.ndarray, size: int) -> np.ndarray:
+    """A picture (H, W, 3) at size x size pixels: smooth, or in whole pixels where it holds two values only."""
+    from PIL import Image
+
+    pixels = (picture * 255 + 0.5).astype(np.uint8)
+    binary = np.unique(pixels[::2, ::2]).size <= 2
+    method = Image.Resampling.NEAREST if binary else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(pixels).resize((size, size), method), dtype=np.uint8)
+
+
+def _sheet(pictures: np.ndarray, *, row_labels: Sequence[str] | None = None, col_labels: Sequence[str] | None = None,
+           titles: Sequence[Sequence[str]] | None = None, marked: np.ndarray | None = None,
+           dashed: np.ndarray | None = None, blank: np.ndarray | None = None, breaks: Sequence[int] = (),
+           heading: str | None = None, most: float = 1.15, bold_rows: Sequence[int] = ()) -> Figure:
+    """Pictures (R, K, H, W, 3) as one sheet: the common ground of every grid of pictures.
+
+    Args:
+        titles: a short text above each picture.
+        marked, dashed, blank: (R, K) bool; outlined as wrong, dashed as made rather than seen, left out.
+        breaks: rows with a wider gap above them.
+        most: the widest a picture may be, in inches.
+    """
+    rows, columns = pictures.shape[:2]
+    size, small, gap = 11.0, 9.5, 0.045
+    left = _text_width(row_labels, size) + 0.12 if row_labels is not None else 0.0
+    side = max(min(most, (WIDTH - left - gap * (columns - 1)) / max(columns, 1)), 0.12)
+    line = 0.19
+    top = 0.0
+    rotated = False
+    if col_labels is not None:
+        rotated = _text_width(col_labels, size) > side + gap
+        top = (_text_width(col_labels, size) if rotated else line) + 0.06
+    if heading:
+        top += line + 0.08
+    above = [line * max((1 + text.count("\n") for text in row if text), default=0) for row in titles or [[]] * rows]
+    tops, height = [], top
+    for row in range(rows):
+        height += above[row] + (0.14 if row in breaks else 0)
+        tops.append(height)
+        height += side + gap
+    width = max(left + columns * side + gap * (columns - 1), _text_width([heading], size) if heading else 0) + 0.02
+    figure = Figure(figsize=(width, height), facecolor="none")
+    axes = _no_axes(figure.add_axes((0, 0, 1, 1)))
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.set_autoscale_on(False)
+    pixels = max(round(side * 200), 8)
+    for row in range(rows):
+        y = tops[row]
+        for column in range(columns):
+            x = left + column * (side + gap) + 0.01
+            if blank is not None and blank[row, column]:
+                continue
+            axes.imshow(_resample(pictures[row, column], pixels), extent=(x, x + side, y + side, y), interpolation="antialiased",
+                        aspect="auto", zorder=2)
+            wrong = marked is not None and marked[row, column]
+            made = dashed is not None and dashed[row, column]
+            inset = 0.012 if wrong or made else 0.0
+            axes.add_patch(Rectangle((x + inset, y + inset), side - 2 * inset, side - 2 * inset, fill=False, zorder=3,
+                                     edgecolor=WRONG if wrong else SECOND if made else FAINT,
+                                     linewidth=2.2 if wrong or made else 0.5, linestyle=(0, (3, 1.5)) if made else "-"))
+            if titles is not None and titles[row][column]:
+                axes.text(x + side / 2, y - 0.035, titles[row][column], ha="center", va="bottom", fontsize=small,
+                          color=WRONG if wrong else INK, linespacing=1.1)
+        if row_labels is not None:
+            axes.text(left - 0.08, y + side / 2, row_labels[row], ha="right", va="center", fontsize=size,
+                      fontweight="bold" if row in bold_rows else "normal")
+    if col_labels is not None:
+        for column, label in enumerate(col_labels):
+            axes.text(left + column * (side + gap) + side / 2 + 0.01, top - 0.05, label, ha="center", va="bottom",
+                      fontsize=size, rotation=90 if rotated else 0)
+    if heading:
+        axes.text(0.0 if row_labels is None else left, 0.02, heading, ha="left", va="top", fontsize=size)
+    return figure
+
+
+@_styled
+def image_grid(observations: Any, *, columns: int | None = None, row_labels: Sequence[str] | None = None,
+               col_labels: Sequence[str] | None = None, titles: Any = None, marked: Any = None,
+               title: str | None = None) -> Figure:
+    """Pictures in rows.
+
+    Args:
+        observations: (R, K, C, H, W), or (n, C, H, W) with `columns` (default: up to 8).
+        titles: a short text for each picture, in the observations' order (flat or (R, K)).
+        marked: bool for each picture, outlined as wrong; flat or (R, K).
+    """
+    observations = _array(observations)
+    if observations.ndim == 4:
+        n = len(observations)
+        columns = columns or min(max(n, 1), 8)
+        rows = -(-n // columns)
+        pictures = np.zeros((rows * columns, *observations.shape[2:], 3))
+        pictures[:n] = _pictures(observations, 4)
+        pictures = pictures.reshape(rows, columns, *pictures.shape[1:])
+        blank = (np.arange(rows * columns) >= n).reshape(rows, columns)
+    else:
+        pictures = _pictures(observations, 5)
+        rows, columns = pictures.shape[:2]
+        n, blank = rows * columns, None
+    if titles is not None:
+        flat = [str(text) for text in np.asarray(titles, dtype=object).reshape(-1)] + [""] * (rows * columns - n)
+        titles = [flat[row * columns:(row + 1) * columns] for row in range(rows)]
+    if marked is not None:
+        flat = np.zeros(rows * columns, bool)
+        flat[:n] = _array(marked).reshape(-1)
+        marked = flat.reshape(rows, columns)
+    figure = _sheet(pictures, row_labels=row_labels, col_labels=col_labels, titles=titles, marked=marked,
+                    blank=blank, heading=title)
+    alt = f"{n} pictures in {rows} rows and {columns} columns."
+    alt += f" Rows: {_and(row_labels)}." if row_labels is not None else ""
+    alt += f" Columns: {_and(col_labels)}." if col_labels is not None else ""
+    if titles is not None:
+        alt += f" Labels in reading order: {', '.join(text for row in titles for text in row if text)}."
+    alt += f" Outlined as wrong: {int(marked.sum())} of {n}." if marked is not None else ""
+    return _finish(figure, f"{title}. {alt}" if title else alt)
+
+
+@_styled
+def factor_sheet(world: World, *, state: Any = None, generator: Any = None, most: int = 10) -> Figure:
+    """One row a factor: its attributes while all other factors stay as in `state`.
+
+    Args:
+        state: (M,) the state varied (default: drawn with `generator`, else the middle of every factor).
+        most: attributes shown per factor; a longer factor is thinned evenly, first and last kept.
+
+    Raises:
+        InputError: the world has no factor labels, or cannot render the state varied.
+    """
+    import torch
+
+    if not world.factors:
+        raise InputError(f"world {world.name!r} has no factor labels: there is no factor to show; use image_grid.")
+    if state is None:
+        state = world.states(1, generator)[0] if generator is not None else [size // 2 for size in world.sizes]
+    state = torch.as_tensor(_array(state)).long()
+    shown = [np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(int)) for size in world.sizes]
+    columns = max(map(len, shown))
+    states = state.repeat(len(shown) * columns, 1)
+    for row, attributes in enumerate(shown):
+        states[row * columns:row * columns + len(attributes), row] = torch.as_tensor(attributes)
+    pictures = _pictures(world.render(states), 4)
+    blank = np.array([[column >= len(attributes) for column in range(columns)] for attributes in shown])
+    names = [attribute_names(factor) for factor in world.factors]
+    titles = [[names[row][k] for k in attributes] + [""] * (columns - len(attributes)) for row, attributes in enumerate(shown)]
+    figure = _sheet(pictures.reshape(len(shown), columns, *pictures.shape[1:]), titles=titles, blank=blank,
+                    row_labels=[factor.name for factor in world.factors])
+    parts = [f"{factor.name}, {factor.size} attributes ({names[row][0]} to {names[row][-1]})" if factor.size > 1
+             else f"{factor.name}, constant" for row, factor in enumerate(world.factors)]
+    return _finish(figure, f"{world.name}: a row of pictures for each of {len(parts)} factors, only that factor changing along "
+                           f"the row: {'; '.join(parts)}.")
+
+
+@_styled
+def pairs(first: Any, second: Any, *, captions: Sequence[str] | None = None) -> Figure:
+    """Weak supervision: pairs of observations (n, C, H, W), one above the other, e.g. captioned by the factors that differ."""
+    pictures = np.stack([_pictures(first, 4), _pictures(second, 4)])
+    titles = None if captions is None else [[text.replace(", ", "\n") for text in captions], [""] * len(captions)]
+    figure = _sheet(pictures, titles=titles)
+    alt = f"{pictures.shape[1]} pairs of pictures, one above the other."
+    return _finish(figure, alt + (f" They differ in: {'; '.join(captions)}." if captions is not None else ""))
+
+
+@_styled
+def cluster_grid(observations: Any, labels: Any, names: Sequence[str], *, per_cluster: int = 8, title: str | None = None) -> Figure:
+    """A row a cluster: the first `per_cluster` observations that carry its label.
+
+    Args:
+        labels: (n,) int, index into `names`.
+        names: the clusters' names; a cluster without observations keeps its (empty) row.
+    """
+    pictures, labels = _pictures(observations, 4), _array(labels)
+    rows, blank = [], np.ones((len(names), per_cluster), bool)
+    for k in range(len(names)):
+        found = pictures[labels == k][:per_cluster]
+        blank[k, :len(found)] = False
+        rows.append(np.concatenate([found, np.zeros((per_cluster - len(found), *pictures.shape[1:]))]))
+    figure = _sheet(np.stack(rows), row_labels=names, blank=blank, heading=title)
+    counts = np.bincount(labels[labels >= 0], minlength=len(names))
+    empty = [name for name, count in zip(names, counts) if not count]
+    alt = f"{title}. " if title else ""
+    alt += f"A row of pictures for each of {len(names)} clusters: {_and([str(name) for name in names])}."
+    return _finish(figure, alt + (f" Empty: {_and(empty)}." if empty else ""))
+
+
+@_styled
+def before_after(before: Any, after: Any, names: Sequence[str], *, factor: str | None = None) -> Figure:
+    """What each atomic action makes of the same random samples.
+
+    Args:
+        before: (n, C, H, W), the samples.
+        after: (A, n, C, H, W), after action a on sample j.
+        names: A attribute names.
+        factor: the factor's name, for the alt text.
+    """
+    pictures = np.concatenate([_pictures(before, 4)[None], _pictures(after, 5)])
+    figure = _sheet(pictures, row_labels=["samples", *names], breaks=(1,), bold_rows=(0,))
+    of = f" of {factor}" if factor else ""
+    return _finish(figure, f"First row: {pictures.shape[1]} random samples. Each further row: what an atomic action{of} makes of "
+                           f"them: {_and([str(name) for name in names])}.")
+
+
+@_styled
+def traversal(images: Any, *, row_labels: Sequence[str] | None = None, values: Sequence[float | str] | None = None,
+              title: str | None = None) -> Figure:
+    """Decoded images (rows, steps, C, H, W): a row a sample or code, a column a step along the code or an atomic action."""
+    pictures = _pictures(images, 5)
+    labels = None if values is None else [value if isinstance(value, str) else f"{value:.2g}" for value in values]
+    figure = _sheet(pictures, row_labels=row_labels, col_labels=labels, heading=title)
+    alt = f"{title}. " if title else ""
+    alt += f"A traversal: {pictures.shape[0]} rows of {pictures.shape[1]} decoded pictures"
+    alt += f", columns at {', '.join(labels)}" if labels else ""
+    return _finish(figure, alt + (f". Rows: {_and(row_labels)}." if row_labels is not None else "."))
+
+
+@_styled
+def misread(observations: Any, asked: Any, read: Any, names: Sequence[str], *, most: int = 16) -> Figure:
+    """Generated pictures that the oracle reads as another attribute than the one asked for, the most frequent mistakes first."""
+    pictures, asked, read = _pictures(observations, 4), _array(asked), _array(read)
+    wrong = np.flatnonzero(asked != read)
+    total, n_wrong = len(asked), len(wrong)
+    mistakes: dict[tuple[int, int], list[int]] = {}
+    for index in wrong:
+        mistakes.setdefault((int(asked[index]), int(read[index])), []).append(int(index))
+    ranked = sorted(mistakes.items(), key=lambda item: -len(item[1]))
+    order = [indices[turn] for turn in range(most) for _, indices in ranked if turn < len(indices)][:most]
+    if not order:
+        figure = _figure(0.5, 4.0)
+        _no_axes(figure.add_subplot()).text(0, 0.5, f"none of {total:,} pictures is misread", va="center")
+        return _finish(figure, f"None of {total:,} generated pictures is misread.")
+    columns = min(8, len(order))
+    rows = -(-len(order) // columns)
+    sheet = np.zeros((rows * columns, *pictures.shape[1:]))
+    sheet[:len(order)] = pictures[order]
+    titles = [f"{names[asked[index]]}\n→ {names[read[index]]}" for index in order] + [""] * (rows * columns - len(order))
+    figure = _sheet(sheet.reshape(rows, columns, *pictures.shape[1:]),
+                    titles=[titles[row * columns:(row + 1) * columns] for row in range(rows)],
+                    blank=(np.arange(rows * columns) >= len(order)).reshape(rows, columns))
+    top = ", ".join(f"{names[a]} read as {names[b]} ({len(indices)})" for (a, b), indices in ranked[:4])
+    return _finish(figure, f"{len(order)} of the {n_wrong:,} misread pictures among {total:,}; most frequent: {top}.")
+
+
+@_styled
+def peeks(pictures: Any, steps: Sequence[int], *, originals: Any = None) -> Figure:
+    """Reconstructions while training: pictures (T, n, C, H, W), a row a step; `originals` (n, C, H, W) above them."""
+    rows = _pictures(pictures, 5)
+    labels = [f"step {step:,}" for step in steps]
+    if originals is not None:
+        rows, labels = np.concatenate([_pictures(originals, 4)[None], rows]), ["originals", *labels]
+    figure = _sheet(rows, row_labels=labels, breaks=(1,) if originals is not None else (),
+                    bold_rows=(0,) if originals is not None else ())
+    return _finish(figure, f"Reconstructions of {rows.shape[1]} observations after {_and([f'{step:,}' for step in steps])} steps"
+                           f"{', below the originals' if originals is not None else ''}.")
+
+
+@_styled
+def combination_pictures(observations: Any, held: Any, *, row_labels: Sequence[str], col_labels: Sequence[str]) -> Figure:
+    """A picture for every combination of two factors, (R, K, C, H, W); those not `held` by the data (R, K) are dashed: made, not seen."""
+    held = _array(held).astype(bool)
+    figure = _sheet(_pictures(observations, 5), row_labels=row_labels, col_labels=col_labels, dashed=~held)
+    made = [f"{row_labels[r]} with {col_labels[k]}" for r, k in np.argwhere(~held)]
+    return _finish(figure, f"Pictures of all {held.size} combinations of {_and(row_labels)} with {_and(col_labels)}. "
+                           f"Dashed, absent from the data: {len(made)}{' (' + ', '.join(made) + ')' if 0 < len(made) <= 12 else ''}.")
+
+
+# --- codes and partitions -------------------------------------------------------------------------------------------
+
+def _information(index: np.ndarray, states: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """I(partition; factor) / H(factor) for each factor: how much one code's partitions say about it."""
+    result = np.zeros(len(sizes))
+    for factor, size in enumerate(sizes):
+        joint = np.zeros((int(index.max()) + 1, size))
+        np.add.at(joint, (index, states[:, factor]), 1 / len(index))
+        a, b = joint.sum(1, keepdims=True), joint.sum(0, keepdims=True)
+        held, marginal = joint > 0, b[b > 0]
+        entropy = -(marginal * np.log(marginal)).sum()
+        if entropy > 1e-12:
+            result[factor] = (joint[held] * np.log(joint[held] / (a @ b)[held])).sum() / entropy
+    return result
+
+
+def _rug(axes: Axes, x: np.ndarray, colours: Any, *, low: float, high: float, seed: int = 0, most: int = 1500) -> None:
+    """Points (x, somewhere between low and high), thinned to `most`: a rug with room for its points."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(x))[:most]
+    colours = np.asarray(colours, dtype=object)[chosen] if not isinstance(colours, str) else colours
+    axes.scatter(x[chosen], rng.uniform(low, high, len(chosen)), s=5, c=list(colours) if not isinstance(colours, str) else colours,
+                 linewidths=0, alpha=0.8, rasterized=True)
+
+
+def _density(axes: Axes, partitioning: Any, dimension: int, *, rug: bool = True) -> tuple[float, float]:
+    """Draw one code's density and cuts; returns the range of the code that is shown."""
+    grid, density = (_array(values) for values in partitioning.densities[dimension])
+    density = density / max(density.max(), 1e-12)
+    shown = grid[density > 0.002]
+    low, high = (shown.min(), shown.max()) if len(shown) else (grid.min(), grid.max())
+    axes.fill_between(grid, 0, density, color=INK, alpha=0.10, linewidth=0)
+    axes.plot(grid, density, color=INK, linewidth=1.2)
+    floor = -0.42 if rug else 0.0
+    for edge in partitioning.edges[dimension]:
+        axes.plot([edge, edge], [floor, 1.05], color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
+    axes.set_xlim(low, high)
+    axes.set_ylim(floor - 0.03, 1.1)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=False))
+    return float(low), float(high)
+
+
+@_styled
+def code_densities(partitioning: Any, codes: Any = None, states: Any = None, factors: Sequence[Factor] | None = None, *,
+                   dimensions: Sequence[int] | None = None, informs: Mapping[int, int] | None = None,
+                   columns: int | None = None, threshold: float = 0.1) -> Figure:
+    """A panel a code: its density, the cuts at its minima, and a rug of observations coloured by attribute.
+
+    The rug takes the colours of the factor that the code's partitions inform most (mutual information over the
+    factor's entropy), or of `informs[dimension]`; it stays grey where that share is below `threshold`.
+    """
+    edges = partitioning.edges
+    dimensions = list(range(len(edges))) if dimensions is None else list(dimensions)
+    columns = columns or (1 if len(dimensions) == 1 else 2)
+    rows = -(-len(dimensions) // columns)
+    figure = _figure(max(1.28 * rows, 1.7))
+    panels = np.atleast_2d(figure.subplots(rows, columns, squeeze=False))
+    figure.get_layout_engine().set(h_pad=0.03, w_pad=0.06, hspace=0.04)
+    codes = None if codes is None else _array(codes)
+    labelled = codes is not None and states is not None and bool(factors)
+    states = _array(states) if labelled else None
+    parts = []
+    for axes, dimension in zip(panels.flat, dimensions):
+        n_partitions = len(edges[dimension]) + 1
+        told = f"{n_partitions} partition{'s' if n_partitions > 1 else ''}"
+        _density(axes, partitioning, dimension, rug=codes is not None)
+        colours: Any = MUTED
+        if labelled:
+            index = np.digitize(codes[:, dimension], edges[dimension])
+            share = _information(index, states, [factor.size for factor in factors])
+            best = int(share.argmax()) if informs is None else informs.get(dimension, -1)
+            if best >= 0 and (informs is not None or share[best] >= threshold):
+                colours = np.asarray(attribute_colours(factors[best]), dtype=object)[states[:, best]]
+                told += f" · {factors[best].name} {share[best]:.2f}"
+        if codes is not None:
+            _rug(axes, codes[:, dimension], colours, low=-0.40, high=-0.08, seed=dimension)
+        axes.set_title(f"{_code(dimension)}  ", fontweight="bold", loc="left")
+        axes.set_title(told, loc="right", color=MUTED, fontsize=10)
+        parts.append(f"code {dimension}: {told.replace(' · ', ', informs ')}")
+    for axes in panels.flat[len(dimensions):]:
+        axes.set_visible(False)
+    return _finish(figure, f"Density of each code with its cuts; {'; '.join(parts)}. The number after a factor is the share of its "
+                           "entropy that the partitions explain." if labelled else
+                           f"Density of each code with its cuts; {'; '.join(parts)}.")
+
+
+@_styled
+def density_with_action(partitioning: Any, dimension: int, action: Any, *, codes: Any = None, label: str = "",
+                        generator: Any = None, n: int = 20_000) -> Figure:
+    """One code: density, cuts, the partitions that an atomic action owns in it (shaded), and what the action draws from."""
+    import torch
+
+    generator = generator or torch.Generator().manual_seed(0)
+    figure = _figure(2.3)
+    axes = figure.subplots()
+    low, high = _density(axes, partitioning, dimension, rug=codes is not None)
+    region = next(region for region in action.regions if region.dimension == dimension)
+    owned = [(max(float(a), low), min(float(b), high)) for a, b in region.intervals]
+    for a, b in owned:
+        axes.axvspan(a, b, color=ACCENT, alpha=0.18, linewidth=0)
+    column = list(action.dimensions).index(dimension)
+    drawn = _array(action.sample(n, generator))[:, column]
+    counts, bins = np.histogram(drawn, bins=np.linspace(low, high, 181))
+    curve = np.convolve(counts, np.hanning(7) / np.hanning(7).sum(), mode="same")
+    axes.plot((bins[1:] + bins[:-1]) / 2, curve / max(curve.max(), 1e-12), color=SECOND, linewidth=2)
+    if codes is not None:
+        _rug(axes, _array(codes)[:, dimension], MUTED, low=-0.40, high=-0.08)
+    axes.set_title(f"{_code(dimension)}  {label}", fontweight="bold")
+    axes.legend(handles=[Line2D([], [], color=INK, linewidth=1.2, label="encoded data"),
+                         Patch(color=ACCENT, alpha=0.25, linewidth=0, label="owned partitions"),
+                         Line2D([], [], color=SECOND, linewidth=2, label="what the action draws")],
+                loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, handlelength=1.4, columnspacing=1.2)
+    spans = _and([f"{a:.2f} to {b:.2f}" for a, b in owned])
+    return _finish(figure, f"Code {dimension} {label}: {len(partitioning.edges[dimension]) + 1} partitions; the action owns {spans} and "
+                           f"draws values of mean {drawn.mean():.2f} and standard deviation {drawn.std():.2f}.")
+
+
+@_styled
+def scatter2d(codes: Any, values: Any, factor: Factor | None = None, *, dimensions: tuple[int, int] = (0, 1),
+              edges: Sequence[Any] | None = None, most: int = 4000) -> Figure:
+    """Two codes against each other, coloured (and marked) by the attribute `values` (n,); `edges` draws each code's cuts."""
+    codes, values = _array(codes), _array(values).astype(int)
+    factor = factor or Factor("cluster", tuple(str(k) for k in range(int(values.max(initial=0)) + 1)))
+    chosen = np.random.default_rng(0).permutation(len(codes))[:most]
+    x, y = codes[chosen, dimensions[0]], codes[chosen, dimensions[1]]
+    colours, names = attribute_colours(factor), attribute_names(factor)
+    figure = _figure(4.6, 6.2)
+    axes = figure.subplots()
+    for k in range(factor.size):
+        at = values[chosen] == k
+        marker = MARKERS[k % len(MARKERS)] if factor.kind == "categorical" else "o"
+        axes.scatter(x[at], y[at], s=13, c=colours[k], marker=marker, linewidths=0, alpha=0.75, label=names[k], rasterized=True)
+    for edge in edges[dimensions[0]] if edges is not None else ():
+        axes.axvline(edge, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
+    for edge in edges[dimensions[1]] if edges is not None else ():
+        axes.axhline(edge, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
+    axes.set_xlabel(_code(dimensions[0]))
+    axes.set_ylabel(_code(dimensions[1]), rotation=0, labelpad=10)
+    shown = range(factor.size) if factor.size <= 12 else np.unique(np.linspace(0, factor.size - 1, 8).round().astype(int))
+    handles = axes.get_legend_handles_labels()[0]
+    legend = axes.legend(handles=[handles[k] for k in shown], title=factor.name, loc="center left", bbox_to_anchor=(1.01, 0.5),
+                         markerscale=1.8, handletextpad=0.2, alignment="left")
+    for handle in legend.legend_handles:
+        handle.set_alpha(1)
+    means = ", ".join(f"{names[k]} at ({x[values[chosen] == k].mean():.1f}, {y[values[chosen] == k].mean():.1f})"
+                      for k in shown if (values[chosen] == k).any())
+    return _finish(figure, f"Codes {dimensions[0]} and {dimensions[1]} of {len(chosen):,} observations coloured by {factor.name}; "
+                           f"mean positions: {means}.")
+
+
+@_styled
+def partition_comparison(codes_1d: Any, attributes: Any, methods: Mapping[str, Any], factor: Factor | None = None, *,
+                         scores: Mapping[str, str] | None = None, dimension: int | None = None) -> Figure:
+    """One code cut by several methods: the attributes' histogram above, a strip with the cuts for each method below.
+
+    Args:
+        codes_1d: (n,) one code.
+        attributes: (n,) int.
+        methods: name -> inner boundaries, e.g. {"KDE": ..., "k-means": ..., "GMM": ...}.
+        scores: name -> a short text beside the strip, e.g. "purity 0.99".
+    """
+    x, attributes = _array(codes_1d).ravel(), _array(attributes).astype(int)
+    factor = factor or Factor("attribute", tuple(str(k) for k in range(int(attributes.max(initial=0)) + 1)))
+    colours, names = attribute_colours(factor), attribute_names(factor)
+    low, high = np.quantile(x, [0.001, 0.999])
+    low, high = low - 0.03 * (high - low), high + 0.03 * (high - low)
+    figure = _figure(1.9 + 0.62 * len(methods))
+    panels = figure.subplots(1 + len(methods), 1, sharex=True, height_ratios=[2.4] + [1] * len(methods))
+    figure.get_layout_engine().set(h_pad=0.02, hspace=0.02)
+    top = panels[0]
+    top.hist([x[attributes == k] for k in range(factor.size)], bins=np.linspace(low, high, 140), stacked=True, color=colours, linewidth=0)
+    top.set_yticks([])
+    top.spines["left"].set_visible(False)
+    top.tick_params(bottom=False)
+    if factor.size <= 6:
+        ceiling = top.get_ylim()[1]
+        for k in range(factor.size):
+            if (attributes == k).any():
+                top.text(np.median(x[attributes == k]), ceiling * 1.02, names[k], ha="center", va="bottom", fontsize=10)
+    else:
+        top.set_title(f"coloured by {factor.name}", loc="right", color=MUTED, fontsize=10)
+    rng = np.random.default_rng(0)
+    chosen = rng.permutation(len(x))[:2500]
+    point_colours = np.asarray(colours, dtype=object)[attributes]
+    for axes, (name, cuts) in zip(panels[1:], methods.items()):
+        cuts = np.sort(_array(cuts).ravel())
+        bounds = np.concatenate([[low], cuts[(cuts > low) & (cuts < high)], [high]])
+        for k in range(0, len(bounds) - 1, 2):
+            axes.axvspan(bounds[k], bounds[k + 1], color=MUTED, alpha=0.13, linewidth=0)
+        axes.scatter(x[chosen], rng.uniform(0.12, 0.88, len(chosen)), s=4, c=list(point_colours[chosen]), linewidths=0, alpha=0.8,
+                     rasterized=True)
+        for cut in bounds[1:-1]:
+            axes.axvline(cut, color=INK, linewidth=1.3)
+        axes.set_ylim(0, 1)
+        axes.set_yticks([0.5], [name])
+        axes.tick_params(left=False, bottom=axes is panels[-1])
+        axes.spines["left"].set_visible(False)
+        axes.spines["bottom"].set_visible(axes is panels[-1])
+        score = (scores or {}).get(name, f"{len(cuts) + 1} partitions")
+        axes.text(1.01, 0.5, score.replace(", ", "\n"), transform=axes.transAxes, va="center", fontsize=10, color=MUTED)
+    panels[-1].set_xlim(low, high)
+    panels[-1].set_xlabel(_code(dimension) if dimension is not None else "code")
+    parts = "; ".join(f"{name} makes {len(_array(cuts).ravel()) + 1} partitions" + (f" ({scores[name]})" if scores and name in scores else "")
+                      for name, cuts in methods.items())
+    return _finish(figure, f"One code of {len(x):,} observations, {factor.size} attributes of {factor.name}: {parts}.")
+
+
+# --- matrices -------------------------------------------------------------------------------------------------------
+
+def _heat_text(axes: Axes, values: np.ndarray, norm: Normalize, digits: int, size: float = 9.5) -> None:
+    """Write each value in its cell, light on strong cells and dark on weak ones."""
+    for (row, column), value in np.ndenumerate(values):
+        strong = math.isfinite(value) and norm(value) > 0.55
+        axes.text(column, row, _number(value, digits), ha="center", va="center", fontsize=size, color=PAPER if strong else INK)
+
+
+def _group_edges(factors: Sequence[Factor]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum([factor.size for factor in factors])])
+
+
+def _hinton_squares(axes: Axes, importance: np.ndarray, rows: np.ndarray, side: float, height: float) -> None:
+    """Squares of area proportional to importance.T: one row of squares at each height in `rows`, codes along x."""
+    largest = max(float(np.abs(importance).max(initial=0)), 1e-12)
+    for (code, factor), value in np.ndenumerate(importance):
+        part = math.sqrt(abs(float(value)) / largest)
+        axes.add_patch(Rectangle((code - part * side / 2, rows[factor] - part * height / 2), part * side, part * height,
+                                 facecolor=INK, edgecolor="none"))
+
+
+def _hinton_alt(importance: np.ndarray, codes: Sequence[str], factors: Sequence[str]) -> str:
+    shares = importance / np.maximum(importance.sum(0, keepdims=True), 1e-12)
+    best = shares.argmax(0)
+    return "; ".join(f"{name} by {codes[best[i]]} ({shares[best[i], i]:.2f} of its importance)" for i, name in enumerate(factors))
+
+
+@_styled
+def hinton(importance: Any, *, row_labels: Sequence[str] | None = None, col_labels: Sequence[str] | None = None,
+           title: str | None = None) -> Figure:
+    """Hinton diagram of an importance matrix (d codes, M factors): area is importance. Drawn with a row a factor, a column a code."""
+    importance = _array(importance).astype(float)
+    d, m = importance.shape
+    codes = [_code(k) for k in range(d)] if row_labels is None else list(row_labels)
+    factors = [f"factor {i}" for i in range(m)] if col_labels is None else list(col_labels)
+    left = _text_width(factors, 11) + 0.2
+    cell = min(0.46, (WIDTH - left - 0.1) / d)
+    figure = _figure(cell * m + 0.45 + (0.3 if title else 0), left + cell * d + 0.1)
+    axes = figure.subplots()
+    axes.set_xlim(-0.5, d - 0.5)
+    axes.set_ylim(m - 0.5, -0.5)
+    axes.set_aspect("equal")
+    for line in np.arange(0.5, m - 0.5):
+        axes.axhline(line, color=FAINT, linewidth=0.6)
+    for line in np.arange(0.5, d - 0.5):
+        axes.axvline(line, color=FAINT, linewidth=0.6)
+    _hinton_squares(axes, importance, np.arange(m), 0.92, 0.92)
+    axes.set_xticks(range(d), codes)
+    axes.set_yticks(range(m), factors)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if title:
+        axes.set_title(title)
+    return _finish(figure, f"{title + '. ' if title else ''}Hinton diagram of {d} codes and {m} factors. Best predicted: "
+                           f"{_hinton_alt(importance, codes, factors)}.")
+
+
+def _cooccurrence(axes: Axes, matrix: Any, factors: Sequence[Factor], *, threshold: float | None, label_rows: bool) -> str:
+    """Draw a co-occurrence matrix; returns its alt text."""
+    values = _array(matrix.values).astype(float)
+    row_labels = [tuple(map(int, label[:2])) for label in matrix.row_labels]
+    dimensions = np.asarray([int(label[0]) for label in matrix.column_labels])
+    n_codes = len(np.unique(dimensions))
+    share = values * n_codes  # rows sum to 1 over all codes: times their number, each code's part of a row sums to 1
+    rows, columns = share.shape
+    axes.imshow(share, cmap=HEAT, vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=(0, columns, rows, 0))
+    edges = np.flatnonzero(np.diff(dimensions)) + 1
+    starts, ends = np.concatenate([[0], edges]), np.concatenate([edges, [columns]])
+    for edge in edges:
+        axes.axvline(edge, color=MUTED, linewidth=0.6)
+    for edge in _group_edges(factors)[1:-1]:
+        axes.axhline(edge, color=MUTED, linewidth=0.9)
+    axes.set_xlim(0, columns)
+    axes.set_ylim(rows, 0)
+    wide = [k for k in range(n_codes) if (ends[k] - starts[k]) / columns > 0.028]
+    axes.set_xticks([(starts[k] + ends[k]) / 2 for k in wide], [_code(dimensions[starts[k]]) for k in wide])
+    bounds = _group_edges(factors)
+    if label_rows:
+        axes.set_yticks((bounds[1:] + bounds[:-1]) / 2, [factor.name for factor in factors])
+    else:
+        axes.set_yticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color(MUTED)
+    if threshold is not None:
+        for row, column in np.argwhere(share >= threshold):
+            if (share[:, column] >= threshold)[bounds[row_labels[row][0]]:bounds[row_labels[row][0] + 1]].sum() == 1:
+                axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=SECOND, linewidth=1.1))
+    parts = []
+    for i, factor in enumerate(factors):
+        block = share[bounds[i]:bounds[i + 1]]
+        peak = float(np.mean(block.max(1))) if block.size else 0.0
+        parts.append(f"{factor.name} {peak:.2f} (code {dimensions[int(block.max(0).argmax())]})")
+    return (f"Co-occurrence of {rows} attributes with {columns} partitions of {n_codes} codes; the largest share of an attribute "
+            f"within one code, averaged over the factor's attributes: {', '.join(parts)}.")
+
+
+def _heat_scale(figure: Figure, axes: Any, label: str, **options: Any) -> None:
+    colour_bar = figure.colorbar(matplotlib.cm.ScalarMappable(Normalize(0, 1), HEAT), ax=axes, ticks=[0, 0.5, 1], **options)
+    colour_bar.outline.set_visible(False)
+    colour_bar.ax.tick_params(length=0)
+    colour_bar.set_label(label, color=INK)
+
+
+@_styled
+def cooccurrence(matrix: Any, factors: Sequence[Factor], *, threshold: float | None = None, title: str | None = None) -> Figure:
+    """The co-occurrence matrix as a heat map: attributes (rows, by factor) x partitions (columns, by code).
+
+    Rows sum to 1 over all codes; shown is the share within each code (times their number), so that 1 is "always here".
+    `threshold` outlines the cells that reach it and are the only ones of their factor to do so in that partition.
+    """
+    rows = len(_array(matrix.values))
+    figure = _figure(min(max(0.085 * rows + 0.8, 2.2), 6.0))
+    axes = figure.subplots()
+    alt = _cooccurrence(axes, matrix, factors, threshold=threshold, label_rows=True)
+    _heat_scale(figure, axes, "share of an attribute within a code", shrink=0.8, aspect=28, pad=0.015)
+    if title:
+        axes.set_title(title)
+    return _finish(figure, f"{title}. {alt}" if title else alt, wide=True)
+
+
+@_styled
+def hinton_beside_cooccurrence(importance: Any, matrix: Any, factors: Sequence[Factor], *, title: str | None = None) -> Figure:
+    """E0's pair on one set of rows: which code predicts a factor (left), which partitions its attributes fall in (right)."""
+    importance = _array(importance).astype(float)
+    d = len(importance)
+    rows = len(_array(matrix.values))
+    figure = _figure(min(max(0.085 * rows + 0.9, 2.6), 5.6) + (0.25 if title else 0))
+    left, right = figure.subplots(1, 2, width_ratios=[0.72, 1])
+    figure.get_layout_engine().set(w_pad=0.02)
+    bounds = _group_edges(factors)
+    for edge in bounds[1:-1]:
+        left.axhline(edge, color=MUTED, linewidth=0.9)
+    inches = figure.get_figheight() * 0.82 / rows  # of one attribute's row
+    side = min(0.9, min(np.diff(bounds).max() * inches, 0.3) / 0.21)
+    left.set_xlim(-0.5, d - 0.5)
+    left.set_ylim(rows, 0)
+    _hinton_squares(left, importance, (bounds[1:] + bounds[:-1]) / 2, side, min(0.2 / inches, np.diff(bounds).min() * 0.95))
+    left.set_xticks(range(d), [_code(k) for k in range(d)])
+    left.set_yticks((bounds[1:] + bounds[:-1]) / 2, [factor.name for factor in factors])
+    left.tick_params(length=0)
+    left.spines[:].set_visible(True)
+    left.spines[:].set_color(MUTED)
+    left.set_title("importance")
+    alt = _cooccurrence(right, matrix, factors, threshold=None, label_rows=False)
+    right.set_title("co-occurrence")
+    _heat_scale(figure, right, "", shrink=0.9, aspect=30, pad=0.02)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    names = [factor.name for factor in factors]
+    return _finish(figure, f"{title + '. ' if title else ''}Left, importance of {d} codes for {len(names)} factors; best predicted: "
+                           f"{_hinton_alt(importance, [f'code {k}' for k in range(d)], names)}. Right: {alt}", wide=True)
+
+
+def _confusion(axes: Axes, matrix: np.ndarray, labels: Sequence[str], *, text: bool, y_labels: bool = True) -> tuple[float, str]:
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1e-12)
+    norm = Normalize(0, 1)
+    axes.imshow(share, cmap=HEAT, norm=norm, interpolation="nearest")
+    n = len(labels)
+    if text:
+        for (row, column), value in np.ndenumerate(share):
+            if value >= 0.005 or row == column:
+                axes.text(column, row, f"{value:.2f}".lstrip("0") if value < 0.995 else "1", ha="center", va="center", fontsize=9,
+                          color=PAPER if value > 0.55 else INK)
+    shown = range(n) if n <= 15 else range(0, n, -(-n // 8))
+    axes.set_xticks(list(shown), [labels[k] for k in shown], rotation=90 if _text_width(labels, 10) > 0.33 else 0)
+    axes.set_yticks(list(shown) if y_labels else [], [labels[k] for k in shown] if y_labels else [])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color(FAINT)
+    accuracy = float(np.trace(matrix) / max(matrix.sum(), 1e-12))
+    off = share.copy()
+    np.fill_diagonal(off, 0)
+    row, column = np.unravel_index(off.argmax(), off.shape)
+    worst = f"; most often {labels[row]} read as {labels[column]} ({off[row, column]:.2f})" if off.max() > 0 else ""
+    return accuracy, worst
+
+
+@_styled
+def confusion(matrix: Any, labels: Sequence[str], *, title: str | None = None, xlabel: str = "read as",
+              ylabel: str = "asked for") -> Figure:
+    """Confusion matrix of counts (rows: asked for, columns: read as), shown as shares of each row."""
+    matrix = _array(matrix).astype(float)
+    n = len(labels)
+    side = min(max(0.42 * n, 1.6), 4.6)
+    labels = [str(label) for label in labels]
+    long = _text_width(labels, 10)
+    figure = _figure(side + 0.75 + (long if long > 0.33 else 0.1), side + 1.0 + long)
+    axes = figure.subplots()
+    accuracy, worst = _confusion(axes, matrix, labels, text=n <= 12)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    if title:
+        axes.set_title(title)
+    return _finish(figure, f"{title + ': ' if title else ''}confusion of {n} attributes, {accuracy:.2f} on the diagonal{worst}.")
+
+
+@_styled
+def confusions(matrices: Mapping[str, tuple[Any, Sequence[str]]], *, columns: int = 3) -> Figure:
+    """Several confusion matrices, {factor name: (counts, labels)}, as shares of each row: asked for (down) and read as (across)."""
+    names = list(matrices)
+    columns = min(columns, len(names))
+    rows = -(-len(names) // columns)
+    figure = _figure(2.55 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    parts = []
+    for axes, name in zip(panels.flat, names):
+        matrix, labels = _array(matrices[name][0]).astype(float), [str(label) for label in matrices[name][1]]
+        accuracy, worst = _confusion(axes, matrix, labels, text=len(labels) <= 5)
+        axes.set_title(name)
+        parts.append(f"{name} {accuracy:.2f} on the diagonal{worst}")
+    for axes in panels.flat[len(names):]:
+        axes.set_visible(False)
+    figure.supxlabel("read as", fontsize=11, color=INK)
+    figure.supylabel("asked for", fontsize=11, color=INK)
+    return _finish(figure, f"Confusion matrices: {'. '.join(parts)}.", wide=len(names) > 2)
+
+
+@_styled
+def sensitivity(values: Any, *, rows: Sequence[Any], columns: Sequence[Any], row_name: str, column_name: str, value_name: str,
+                chosen: tuple[int, int] | None = None, digits: int = 2) -> Figure:
+    """A small sweep as a heat map with its numbers, (len(rows), len(columns)); `chosen` outlines the setting used."""
+    values = _array(values).astype(float)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    norm = Normalize(low - 0.25 * (high - low) - 1e-9, high + 1e-9)
+    width = min(WIDTH, 1.6 + _text_width([str(row) for row in rows], 10) + 0.72 * len(columns))
+    figure = _figure(0.95 + 0.42 * len(rows), max(width, 3.6))
+    axes = figure.subplots()
+    axes.imshow(np.ma.masked_invalid(values), cmap=HEAT, norm=norm, aspect="auto", interpolation="nearest")
+    _heat_text(axes, values, norm, digits, 10)
+    axes.set_xticks(range(len(columns)), [str(column) for column in columns])
+    axes.set_yticks(range(len(rows)), [str(row) for row in rows])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel(column_name)
+    axes.set_ylabel(row_name)
+    axes.set_title(value_name)
+    alt = f"{value_name} from {_number(low, digits)} to {_number(high, digits)} over {row_name} {_and([str(r) for r in rows])} and " \
+          f"{column_name} {_and([str(c) for c in columns])}"
+    if chosen is not None:
+        axes.add_patch(Rectangle((chosen[1] - 0.47, chosen[0] - 0.45), 0.94, 0.9, fill=False, edgecolor=SECOND, linewidth=2.4))
+        alt += f"; chosen: {rows[chosen[0]]} and {columns[chosen[1]]}, {_number(float(values[chosen]), digits)}"
+    return _finish(figure, alt + ".")
+
+
+@_styled
+def score_panel(scores: Any, *, best: str | None = "max", digits: int = 2, note: str | None = None) -> Figure:
+    """Numbers as a table of shaded cells, best of each column in bold. `scores`: DataFrame, or {row: {column: value}}."""
+    if hasattr(scores, "columns"):
+        rows, columns, values = [str(r) for r in scores.index], [str(k) for k in scores.columns], scores.to_numpy(dtype=float, na_value=np.nan)
+    else:
+        rows, columns = [str(row) for row in scores], [str(k) for k in next(iter(scores.values()))]
+        values = np.array([[np.nan if v is None else float(v) for v in row.values()] for row in scores.values()])
+    finite = values[np.isfinite(values)]
+    norm = Normalize(min(0.0, float(finite.min(initial=0))), max(1.0, float(finite.max(initial=1))) * 1.35)
+    left = _text_width(rows, 11) + 0.2
+    cell = min(0.95, (WIDTH - left) / len(columns))
+    labels = [label.replace(" ", "\n") if _text_width([label], 11) > cell - 0.08 else label for label in columns]
+    lines = 1 + max(label.count("\n") for label in labels)
+    width, height = left + cell * len(columns), 0.2 * lines + 0.15 + 0.36 * len(rows) + (0.28 if note else 0)
+    figure = _figure(height, max(width, _text_width([note], 9.5) + 0.1 if note else 0), layout=None)
+    axes = figure.add_axes((left / figure.get_figwidth(), (0.28 if note else 0.02) / height, cell * len(columns) / figure.get_figwidth(),
+                            0.36 * len(rows) / height))
+    axes.imshow(np.ma.masked_invalid(values), cmap=HEAT, norm=norm, aspect="auto", interpolation="nearest")
+    marked = np.zeros(values.shape, bool)
+    if best in ("max", "min") and len(rows) > 1:
+        ranked = np.where(np.isfinite(values), values, -np.inf if best == "max" else np.inf).round(digits)
+        marked = (ranked == (ranked.max(0) if best == "max" else ranked.min(0))) & np.isfinite(values)
+    for (row, column), value in np.ndenumerate(values):
+        axes.text(column, row, _number(value, digits), ha="center", va="center", fontsize=11,
+                  fontweight="bold" if marked[row, column] else "normal", color=PAPER if norm(value) > 0.55 else INK)
+    for k in range(1, len(rows)):
+        axes.axhline(k - 0.5, color=FAINT, linewidth=0.6)
+    axes.set_xticks(range(len(columns)), labels)
+    axes.xaxis.tick_top()
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0, labelsize=11, pad=4)
+    axes.spines[:].set_visible(False)
+    if note:
+        figure.text(0, 0.04, note, fontsize=9.5, color=MUTED)
+    alt = ". ".join(f"{row}: " + ", ".join(f"{column} {_number(v, digits)}" for column, v in zip(columns, line))
+                    for row, line in zip(rows, values))
+    return _finish(figure, f"Scores. {alt}.{' ' + note if note else ''}", wide=len(columns) > 7)
+
+
+@_styled
+def combinations(explicit: Any, implicit: Any, *, row_labels: Sequence[str], col_labels: Sequence[str],
+                 titles: tuple[str, str] = ("explicit clusters", "implicit clusters")) -> Figure:
+    """The paper's Figure 2 as two grids: the combinations that the data D holds (left) and those that D' holds (right).
+
+    Filled: held by D. Dotted: in D' and not in D. Open: in neither. A row is a cluster: one attribute held fixed.
+    """
+    explicit, implicit = _array(explicit).astype(bool), _array(implicit).astype(bool)
+    rows, columns = explicit.shape
+    left = _text_width(row_labels, 11) + 0.15
+    cell = min(0.42, (WIDTH - left - 0.5) / (2 * columns))
+    rotated = _text_width(col_labels, 10) > cell
+    top = (_text_width(col_labels, 10) if rotated else 0.2) + 0.38
+    height = top + rows * cell + 0.36
+    gap = 0.35
+    titles_width = max(_text_width([title], 11) for title in titles)
+    gap = max(gap, titles_width + 0.15 - columns * cell)
+    width = max(left + 2 * columns * cell + gap + 0.05, left + columns * cell + gap + titles_width)
+    figure = _figure(height, width, layout=None)
+    axes = _no_axes(figure.add_axes((0, 0, 1, 1)))
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+
+    def box(x: float, y: float, kind: str) -> None:
+        inset = cell * 0.08
+        axes.add_patch(Rectangle((x + inset, y + inset), cell - 2 * inset, cell - 2 * inset, linewidth=1.0,
+                                 facecolor={"held": ACCENT, "made": "none", "absent": "none"}[kind],
+                                 edgecolor={"held": ACCENT, "made": SECOND, "absent": FAINT}[kind]))
+        if kind == "made":
+            axes.plot([x + cell / 2], [y + cell / 2], "o", color=SECOND, markersize=cell * 72 * 0.38, markeredgewidth=0)
+
+    for panel, held in enumerate((explicit, implicit)):
+        x0 = left + panel * (columns * cell + gap)
+        axes.text(x0, 0.02, titles[panel], va="top", fontsize=11, fontweight="bold")
+        for column, label in enumerate(col_labels):
+            axes.text(x0 + (column + 0.5) * cell, top - 0.05, label, ha="center", va="bottom", fontsize=10, rotation=90 if rotated else 0)
+        for row in range(rows):
+            for column in range(columns):
+                kind = "absent" if not held[row, column] else "held" if explicit[row, column] else "made"
+                box(x0 + column * cell, top + row * cell, kind)
+    for row, label in enumerate(row_labels):
+        axes.text(left - 0.1, top + (row + 0.5) * cell, label, ha="right", va="center", fontsize=11)
+    axes.legend(handles=[Line2D([], [], marker="s", linestyle="", color=ACCENT, markersize=9, label="in D"),
+                         Line2D([], [], marker="o", linestyle="", color=SECOND, markersize=7, label="in D′ only"),
+                         Line2D([], [], marker="s", linestyle="", markerfacecolor="none", markeredgecolor=FAINT, markersize=9, label="in neither")],
+                loc="lower left", bbox_to_anchor=(left / width - 0.01, -0.01), ncols=3, borderaxespad=0, handletextpad=0.1, columnspacing=1.2)
+    made = int((implicit & ~explicit).sum())
+    return _finish(figure, f"Of {explicit.size} combinations of {_and(row_labels)} with {_and(col_labels)}, the data holds {int(explicit.sum())}; "
+                           f"the {titles[1]} hold {int(implicit.sum())}, {made} of them absent from the data; "
+                           f"{int((explicit & ~implicit).sum())} held by the data are missing from them.")
+
+
+@_styled
+def ownership(actions: Any, factors: Sequence[Factor], n_codes: int) -> Figure:
+    """Which codes each factor's atomic actions act on: the dot's area is the number of attributes that do."""
+    counts = np.zeros((len(factors), n_codes), int)
+    for i in range(len(factors)):
+        for action in actions.of(i):
+            counts[i, list(action.dimensions)] += 1
+    left = _text_width([factor.name for factor in factors], 11) + 0.2
+    cell = min(0.5, (WIDTH - left - 0.9) / n_codes)
+    figure = _figure(cell * len(factors) + 0.5, left + cell * n_codes + 0.95)
+    axes = figure.subplots()
+    axes.set_xlim(-0.5, n_codes - 0.5)
+    axes.set_ylim(len(factors) - 0.5, -0.5)
+    axes.set_aspect("equal")
+    for i, factor in enumerate(factors):
+        axes.axhline(i, color=FAINT, linewidth=0.6, zorder=0)
+        for k in np.flatnonzero(counts[i]):
+            part = math.sqrt(counts[i, k] / factor.size) * cell * 72 * 0.82
+            axes.plot([k], [i], "o", color=ACCENT, markersize=part, markeredgewidth=0)
+        axes.text(n_codes - 0.35, i, f"{len(actions.of(i))} of {factor.size}", va="center", fontsize=10, color=MUTED)
+    axes.set_xticks(range(n_codes), [_code(k) for k in range(n_codes)])
+    axes.set_yticks(range(len(factors)), [factor.name for factor in factors])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    parts = [f"{factor.name}: {len(actions.of(i))} of {factor.size} attributes"
+             + (f" on {_and([f'code {k}' for k in np.flatnonzero(counts[i])])}" if counts[i].any() else "") for i, factor in enumerate(factors)]
+    return _finish(figure, f"Codes that atomic actions act on. {'; '.join(parts)}.")
+
+
+# --- curves and bars ------------------------------------------------------------------------------------------------
+
+def _end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]], x: float, height: float) -> None:
+    """Name the curves at their right ends, pushed apart where they would overlap. ends: (y, name, colour)."""
+    low, high = axes.get_ylim()
+    step = 0.19 / height * (high - low)
+    order = sorted(range(len(ends)), key=lambda k: ends[k][0])
+    places = [ends[k][0] for k in order]
+    for _ in range(50):
+        for k in range(len(places) - 1):
+            overlap = step - (places[k + 1] - places[k])
+            if overlap > 0:
+                places[k] -= overlap / 2
+                places[k + 1] += overlap / 2
+    for place, k in zip(places, order):
+        axes.annotate(ends[k][1], (x, place), xytext=(7, 0), textcoords="offset points", va="center", color=ends[k][2], annotation_clip=False)
+
+
+@_styled
+def bound_curve(x: Any, curves: Mapping[str, Any], *, xlabel: str, ylabel: str, bands: Mapping[str, tuple[Any, Any]] | None = None,
+                reference: Mapping[str, float] | None = None, ylim: tuple[float, float] | None = None) -> Figure:
+    """Curves over one quantity, each named at its end, with intervals and reference lines.
+
+    Args:
+        x: (n,) common abscissa.
+        curves: name -> (n,); NaN leaves a gap.
+        bands: name -> (low, high), shaded.
+        reference: label -> height of a dashed line.
+    """
+    x = _array(x).astype(float)
+    height = 3.4
+    names = list(curves)
+    right = _text_width([*names, *(reference or {})], 11) + 0.15
+    figure = _figure(height, layout=None)
+    axes = figure.add_axes((0.72 / WIDTH, 0.58 / height, 1 - (0.72 + right) / WIDTH, 1 - (0.58 + 0.3) / height))
+    ends = []
+    for k, name in enumerate(names):
+        y, colour = _array(curves[name]).astype(float), SERIES[k % len(SERIES)]
+        if bands and name in bands:
+            low, high = (_array(part).astype(float) for part in bands[name])
+            axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(x, y, color=colour, marker=MARKERS[k % len(MARKERS)], markersize=5, markeredgewidth=0, clip_on=False, zorder=3)
+        finite = np.flatnonzero(np.isfinite(y))
+        ends.append((float(y[finite[-1]]) if len(finite) else 0.0, name, colour))
+    for label, level in (reference or {}).items():
+        axes.axhline(level, color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)))
+        ends.append((float(level), label, MUTED))
+    if ylim is not None:
+        axes.set_ylim(*ylim)
+    axes.margins(x=0.01)
+    axes.set_xlabel(xlabel)
+    axes.set_title(ylabel)
+    axes.grid(axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    _end_labels(axes, ends, axes.get_xlim()[1], height - 0.88)
+    parts = []
+    for name in names:
+        y = _array(curves[name]).astype(float)
+        finite = np.flatnonzero(np.isfinite(y))
+        if len(finite):
+            parts.append(f"{name} from {y[finite[0]]:.3g} at {x[finite[0]]:.3g} to {y[finite[-1]]:.3g} at {x[finite[-1]]:.3g}")
+    parts += [f"{label} at {level:.3g}" for label, level in (reference or {}).items()]
+    return _finish(figure, f"{ylabel} against {xlabel}: {'; '.join(parts)}.")
+
+
+@_styled
+def training_curve(history: Any, *, keys: Sequence[str] | None = None, smooth: int | None = None) -> Figure:
+    """Losses while training, a panel each: raw values faint, a running mean over `smooth` points strong.
+
+    Args:
+        history: list of dicts (or dict of lists) with "step" and losses.
+    """
+    if not isinstance(history, Mapping):
+        history = {key: [row.get(key, math.nan) for row in history] for key in (history[0] if history else {"step": 0})}
+    steps = np.asarray(history["step"], float)
+    keys = [key for key in history if key not in ("step", "seconds", "time")] if keys is None else list(keys)
+    columns = min(3, max(len(keys), 1))
+    rows = -(-max(len(keys), 1) // columns)
+    figure = _figure(2.0 * rows + 0.25, WIDTH if columns > 1 else 5.0)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    parts = []
+    for axes, key in zip(panels.flat, keys):
+        y = np.asarray(history[key], float)
+        window = min(max(smooth or len(y) // 25, 1), max(len(y), 1))
+        mean = np.convolve(np.pad(y, (window // 2, window - 1 - window // 2), mode="edge"), np.ones(window) / window, mode="valid") if len(y) else y
+        if window > 1:
+            axes.plot(steps, y, color=ACCENT, linewidth=0.8, alpha=0.3)
+        axes.plot(steps, mean, color=ACCENT)
+        axes.set_title(key.replace("_", " "))
+        axes.grid(axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        if len(mean) > 20:
+            late = mean[max(len(mean) // 50, 1):]
+            pad = 0.06 * (late.max() - late.min() + 1e-12)
+            axes.set_ylim(late.min() - pad, late.max() + pad)
+        if len(mean):
+            parts.append(f"{key.replace('_', ' ')} from {mean[0]:.4g} to {mean[-1]:.4g}")
+    for axes in panels.flat[len(keys):]:
+        axes.set_visible(False)
+    figure.supxlabel("training step", fontsize=11, color=INK)
+    last = f"{int(steps[-1]):,}" if len(steps) else "0"
+    return _finish(figure, f"Training over {last} steps: {'; '.join(parts)}.")
+
+
+@_styled
+def f1_bars(names: Sequence[str], scores: Mapping[str, Sequence[float | None]], *, spread: Mapping[str, Sequence[float]] | None = None,
+            ylabel: str = "macro-F1", missing: str = "not measurable") -> Figure:
+    """Scores a factor: bars for what is measured, an open diamond for the paper, a tick for the oracle on real images.
+
+    Args:
+        names: the factors, top to bottom.
+        scores: series name -> one score a factor (None where there is none). Names that start with "paper" become diamonds,
+            those that start with "oracle" ticks, all others bars.
+        spread: series name -> half-widths (one standard deviation over seeds), for bars.
+    """
+    values = {name: np.array([np.nan if v is None else float(v) for v in series]) for name, series in scores.items()}
+    papers = [name for name in values if name.lower().startswith("paper")]
+    oracles = [name for name in values if name.lower().startswith("oracle")]
+    bars = [name for name in values if name not in papers + oracles]
+    thick = 0.72 / max(len(bars), 1)
+    each = 0.27 * max(len(bars), 1) + 0.16
+    left = _text_width(list(names), 11) + 0.2
+    height = each * len(names) + 0.95
+    figure = _figure(height, layout=None)
+    axes = figure.add_axes((left / WIDTH, 0.3 / height, 1 - (left + 0.45) / WIDTH, 1 - (0.3 + 0.62) / height))
+    y = np.arange(len(names), dtype=float)
+    for k, name in enumerate(bars):
+        at = y + (k - (len(bars) - 1) / 2) * thick
+        axes.barh(at, np.nan_to_num(values[name]), height=thick * 0.86, color=SERIES[k % len(SERIES)], linewidth=0, label=name,
+                  xerr=None if not spread or name not in spread else np.asarray(spread[name], float),
+                  error_kw={"ecolor": INK, "elinewidth": 1.2})
+        for place, value in zip(at, values[name]):
+            if math.isfinite(value):
+                inside = value > 0.12
+                axes.text(value - 0.012 if inside else value + 0.012, place, _number(value), ha="right" if inside else "left", va="center",
+                          fontsize=10, color=PAPER if inside else INK)
+            else:
+                axes.text(0.008, place, missing, va="center", fontsize=9.5, color=MUTED)
+    for name in oracles:
+        axes.plot(values[name], y, linestyle="", marker="|", markersize=each * 72 * 0.62, markeredgewidth=2.4, color=INK, label=name, zorder=4)
+    for name in papers:
+        axes.plot(values[name], y, linestyle="", marker="D", markersize=7.5, markerfacecolor=PAPER, markeredgecolor=INK, markeredgewidth=1.5,
+                  label=name, zorder=5)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, max(1.0, 1.02 * max((np.nanmax(v) for v in values.values() if np.isfinite(v).any()), default=1.0)))
+    axes.set_yticks(y, list(names))
+    axes.tick_params(axis="y", length=0, labelsize=11)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.legend(loc="lower left", bbox_to_anchor=(-left / (WIDTH - left - 0.45), 1.0), ncols=4, borderaxespad=0.2, handletextpad=0.5,
+                columnspacing=1.4, handlelength=1.0, title=ylabel, alignment="left")
+    parts = [f"{name}: " + ", ".join(f"{factor} {_number(v)}" for factor, v in zip(names, series)) for name, series in values.items()]
+    return _finish(figure, f"{ylabel}. {'. '.join(parts)}.")
+
+
+@_styled
+def dots(values: Mapping[str, Sequence[float]], *, xlabel: str, reference: Mapping[str, float] | None = None) -> Figure:
+    """Every seed a dot, their mean a tick; a row for each name. `reference`: label -> a dashed line."""
+    names = list(values)
+    figure = _figure(0.36 * len(names) + 0.85)
+    axes = figure.subplots()
+    parts = []
+    for row, name in enumerate(names):
+        points = np.array([v for v in values[name] if v is not None and math.isfinite(v)], float)
+        axes.plot(points, np.full(len(points), row), "o", color=ACCENT, markersize=7, alpha=0.7, markeredgewidth=0)
+        if len(points):
+            axes.plot([points.mean()] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=2)
+            parts.append(f"{name} {points.mean():.3g}" + (f" ± {points.std(ddof=1):.2g} over {len(points)}" if len(points) > 1 else ""))
+    for label, level in (reference or {}).items():
+        axes.axvline(level, color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)))
+        axes.text(level, -0.62, label, ha="center", va="bottom", fontsize=10, color=MUTED)
+        parts.append(f"{label} {level:.3g}")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.6)
+    axes.tick_params(axis="y", length=0, labelsize=11)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.set_xlabel(xlabel)
+    return _finish(figure, f"{xlabel}: {'; '.join(parts)}.")
+
+
+@_styled
+def sizes(counts: Any, names: Sequence[str], *, xlabel: str = "observations") -> Figure:
+    """How many observations each cluster holds."""
+    counts = _array(counts).astype(float)
+    figure = _figure(0.3 * len(names) + 0.75, 6.0)
+    axes = figure.subplots()
+    axes.barh(range(len(names)), counts, height=0.7, color=ACCENT, linewidth=0)
+    for row, count in enumerate(counts):
+        axes.text(count + 0.01 * counts.max(initial=1), row, f"{count:,.0f}", va="center", fontsize=10)
+    axes.set_yticks(range(len(names)), [str(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, 1.14 * counts.max(initial=1))
+    axes.tick_params(axis="y", length=0, labelsize=11)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.set_xlabel(xlabel)
+    return _finish(figure, f"{xlabel.capitalize()} per cluster: " + ", ".join(f"{name} {count:,.0f}" for name, count in zip(names, counts)) + ".")
+
+
+@_styled
+def speed_bars(names: Sequence[str], seconds: Sequence[float], *, baseline: str) -> Figure:
+    """Times on a logarithmic axis, each with its ratio to `baseline`: a dot a method, since a log bar has no foot."""
+    seconds = np.asarray(seconds, float)
+    base = float(seconds[list(names).index(baseline)])
+    figure = _figure(0.36 * len(names) + 0.8)
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    axes.hlines(range(len(names)), seconds, base, color=FAINT, linewidth=2)
+    axes.plot(seconds, range(len(names)), "o", color=ACCENT, markersize=9, markeredgewidth=0)
+    for row, value in enumerate(seconds):
+        ratio = base / value
+        told = "baseline" if names[row] == baseline else f"{ratio:,.3g}× faster" if ratio >= 1 else f"{1 / ratio:,.3g}× slower"
+        axes.annotate(f"{_seconds(value)}, {told}", (value, row), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=9.5, color=INK)
+    axes.set_yticks(range(len(names)), list(names))
+    axes.set_ylim(len(names) - 0.4, -0.8)
+    axes.set_xlim(seconds.min() / 4, seconds.max() * 4)
+    axes.tick_params(axis="y", length=0, labelsize=11)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("seconds")
+    return _finish(figure, "Seconds: " + ", ".join(f"{name} {_seconds(value)} ({base / value:.3g} times {baseline}'s speed)"
+                                                   for name, value in zip(names, seconds)) + ".")
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
