@@ -1,12 +1,12 @@
-"""A chapter's parameters: read from its tagged cell, checked before a kernel starts, written back into it.
+"""A chapter's parameters: read from its tagged cell, checked before a kernel starts, written into it.
 
 The cell tagged `parameters` holds literals only, one per line, annotated and commented:
 
     seed: int = 0                       # random seed
     dataset: str = "shapes3d-twin"      # a world by name, or a path to your own data
 
-papermill reads the same cell. It accepts an unknown name with a warning and guesses types from text; here both
-are errors, because a mistyped parameter that is silently ignored costs an hour and a wrong number.
+papermill reads the same cell. It accepts an unknown name with a warning and guesses types from text; here
+both are errors, because a mistyped parameter that is silently ignored costs an hour and a wrong number.
 """
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ INJECTED = "injected-parameters"  # papermill's own tag; never stored in a sourc
 COMMON = ("profile", "dataset", "image_size", "model", "checkpoint", "train_steps", "n_observations",
           "n_generated", "oracle_steps", "seed", "device")
 
-_TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict, "None": type(None)}
+_TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict,
+          "None": type(None)}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Parameter:
         name: as the chapter's code uses it.
         types: the types a value may have, in the order of the annotation; `str | None` has two.
         default: the literal written in the cell (the smoke scale).
-        span: where that literal stands: first line, first column, last line, last column (0-based, in UTF-8 bytes).
+        span: where that literal stands: first line and column, last line and column (0-based, UTF-8 bytes).
     """
 
     name: str
@@ -56,7 +57,7 @@ class Parameter:
         return isinstance(value, self.types) or (isinstance(value, int) and float in self.types)
 
     def parse(self, text: str) -> Any:
-        """The value that `text`, typed on a command line, stands for: by the declared types, never by guessing.
+        """The value that `text`, typed on a command line, stands for: by the declared types, not by guessing.
 
         Raises:
             InputError: the text is no value of these types.
@@ -96,7 +97,7 @@ def read(source: str) -> dict[str, Parameter]:
     """The parameters declared in a cell's source, in order.
 
     Raises:
-        InputError: the cell holds anything but assignments of literals, or a value contradicts its annotation.
+        InputError: the cell holds more than assignments of literals, or a value contradicts its annotation.
     """
     try:
         statements = ast.parse(source).body
@@ -122,7 +123,8 @@ def read(source: str) -> dict[str, Parameter]:
         span = (value.lineno - 1, value.col_offset, value.end_lineno - 1, value.end_col_offset)
         parameter = Parameter(target.id, types or (type(default),), default, span)
         if not parameter.accepts(default):
-            raise InputError(f"{line}: '{target.id}' is annotated {parameter.type_name} but holds {default!r}.")
+            raise InputError(f"{line}: '{target.id}' is annotated {parameter.type_name} "
+                             f"but holds {default!r}.")
         parameters[target.id] = parameter
     return parameters
 
@@ -133,7 +135,7 @@ def _annotated(annotation: ast.expr, line: str) -> tuple[type, ...]:
         return _annotated(annotation.left, line) + _annotated(annotation.right, line)
     if isinstance(annotation, ast.Subscript):
         annotation = annotation.value
-    name = "None" if isinstance(annotation, ast.Constant) and annotation.value is None else ast.unparse(annotation)
+    name = ast.unparse(annotation)
     if name not in _TYPES:
         raise InputError(f"{line} is annotated '{name}', expected one of {', '.join(_TYPES)}.")
     return (_TYPES[name],)
@@ -158,7 +160,8 @@ def profile_values(profile: str, folder: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"profile {path.name} is not YAML: {str(error).splitlines()[0]}.") from error
     if not isinstance(values, dict):
-        raise InputError(f"profile {path.name} holds {type(values).__name__}, expected lines of `name: value`.")
+        raise InputError(f"profile {path.name} holds {type(values).__name__}, "
+                         "expected lines of `name: value`.")
     for name in values:
         if name not in COMMON:
             raise InputError(f"profile {path.name}: {suggest('parameter', str(name), COMMON)}")
@@ -176,8 +179,8 @@ def resolve(declared: Mapping[str, Parameter], *, profile: Mapping[str, Any],
             given: Mapping[str, Any]) -> dict[str, Any]:
     """The value of every declared parameter: default, then profile, then what was given by hand.
 
-    A profile's keys that this chapter does not have are passed over; a name given by hand must exist. Text given
-    by hand is read by the declared type; other values must have it.
+    A profile's keys that this chapter does not have are passed over; a name given by hand must exist. Text
+    given by hand is read by the declared type; other values must have it.
 
     Raises:
         InputError: an unknown name (says the nearest and lists all), or a value of the wrong type.
