@@ -47,8 +47,8 @@ def depends_on(source: Mapping, values: Mapping[str, Any], *, root: Path = ROOT)
 
     Returns:
         Digests of `cells` (code, in order), `parameters`, `inc_lib` (its code; not comments, docstrings,
-        blank lines or the HOUSE modules), `lock` (requirements.lock), `checkpoints` (files of `checkpoints/` whose
-        world is named in the code or the parameters), `data` (the file or folder that `dataset` or
+        blank lines or the HOUSE modules), `lock` (requirements.lock), `checkpoints` (files of `checkpoints/`
+        whose world is named in the code or the parameters), `data` (the file or folder that `dataset` or
         `checkpoint` names) and `form`.
     """
     code = [cell["source"] for cell in source["cells"] if cell["cell_type"] == "code"]

@@ -113,7 +113,8 @@ def _execute(source: nbformat.NotebookNode, values: Mapping[str, Any], *, name: 
     """papermill over a copy of the source with the values written in; returns it and what it cost."""
     import papermill
     from nbclient.exceptions import DeadKernelError
-    from papermill.engines import NBClientEngine, papermill_engines
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import Engine, papermill_engines
 
     notebook = nbformat.from_dict(json.loads(json.dumps(source)))
     notebook.cells = [cell for cell in notebook.cells
@@ -122,31 +123,32 @@ def _execute(source: nbformat.NotebookNode, values: Mapping[str, Any], *, name: 
     cell["source"] = parameters.write(cell["source"], values)  # one cell, and the page shows what ran
     notebook.cells.append(nbformat.v4.new_code_cell(_PROBE_CODE, metadata={"tags": [PROBE]}))
 
-    class Watched(NBClientEngine):
-        """papermill's own engine, telling the watch which notebook it is filling in."""
+    class Watched(Engine):
+        """papermill's own client, with the kernel's stderr and all that cells print going to the watch."""
 
         @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, **options):
+        def execute_managed_notebook(cls, nb_man, kernel_name, **_):
             watch.cells = nb_man.nb.cells
-            return super().execute_managed_notebook(nb_man, kernel_name, **options)
+            client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, timeout=None,
+                                             startup_timeout=120, stdout_file=watch, stderr_file=watch,
+                                             extra_arguments=["--log-level=CRITICAL"])
+            client.execute(stderr=watch.file)
 
     papermill_engines.register("inc", Watched)
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # we say it in one sentence
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # the debugger's warning, of no use here
     text = log.with_suffix(".txt")
-    with open(text, "w", encoding="utf-8") as file, _terminable(), Watch(name, file, usual=usual) as watch:
+    with _terminable(), Watch(name, text, usual=usual) as watch:
         try:
             executed = papermill.execute_notebook(notebook, log, engine_name="inc", kernel_name="python3",
-                                                  progress_bar=False, stdout_file=watch, stderr_file=watch,
-                                                  extra_arguments=["--log-level=CRITICAL"])
+                                                  progress_bar=False)
         except papermill.PapermillExecutionError as error:
             last = (str(error.evalue).strip().splitlines() or [""])[-1]
             raise ChapterFailed(f"{name} failed in {_where(notebook, error.cell_index)}: "
                                 f"{error.ename}: {last} (log: {log})") from error
         except DeadKernelError as error:
             raise ChapterFailed(f"{name}: the kernel died in {_where(notebook, watch.begun - 1)}; it had "
-                                f"used {watch.peak / 2**20:,.0f} MB: a shortage of memory is the usual reason "
-                                f"(log: {text})") from error
+                                f"used {watch.peak / 2**20:,.0f} MB, and a shortage of memory is the usual "
+                                f"reason (log: {text})") from error
     probe = json.loads(executed.cells.pop().outputs[0]["text"])
     cost = {"device": probe["device"], "memory_mb": round(max(watch.peak, probe["peak_bytes"]) / 2**20)}
     if probe["gpu_bytes"]:
@@ -165,36 +167,41 @@ def _where(notebook: nbformat.NotebookNode, index: int) -> str:
 
 
 class Watch(threading.Thread):
-    """Sees a kernel at work: prints a heartbeat, samples memory, keeps what the cells print.
+    """Sees a kernel at work: prints a heartbeat, samples memory, keeps what is printed.
 
-    On a terminal the heartbeat is a progress bar; in a log a plain line at least every 30 s. Also the file
-    that papermill copies stdout and stderr to: the last line printed is part of the heartbeat, so the rate
-    and the remaining time of a training loop are seen while it runs.
+    On a terminal the heartbeat is a progress bar; in a log a plain line at least every 30 s. The kernel's
+    stderr and what cells print go to one file, whose last line is part of the heartbeat: so the rate and the
+    remaining time of a training loop are seen while it runs.
 
     Args:
         name: the chapter.
-        file: where the printed text goes.
+        path: where the printed text goes.
         usual: seconds that this chapter took last time, or None.
     """
 
-    def __init__(self, name: str, file: TextIO, *, usual: float | None = None):
+    def __init__(self, name: str, path: Path, *, usual: float | None = None):
         super().__init__(daemon=True)
-        self.chapter, self.file, self.usual = name, file, usual
+        self.chapter, self.path, self.usual = name, path, usual
+        self.file: TextIO
         self.cells: list = []
         self.peak = 0  # bytes, resident, summed over the kernel and its children
-        self.said = ""
         self._over = threading.Event()
-        self._start = time.monotonic()
 
     @property
     def begun(self) -> int:
         """How many cells have begun; the last of them is the one at work."""
         return sum(bool(cell.metadata.get("papermill", {}).get("start_time")) for cell in self.cells)
 
+    @property
+    def said(self) -> str:
+        """The last line that was printed."""
+        with open(self.path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 2000))
+            lines = file.read().decode(errors="replace").replace("\r", "\n").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
     def write(self, text: str) -> None:
         self.file.write(text)
-        lines = [line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()]
-        self.said = lines[-1] if lines else self.said
 
     def flush(self) -> None:
         self.file.flush()
@@ -203,23 +210,25 @@ class Watch(threading.Thread):
         from tqdm import tqdm
 
         terminal = sys.stderr.isatty()
-        spoken = self._start
+        start = spoken = shown = time.monotonic()
         usual = f", {pages.duration(self.usual)} last time" if self.usual else ""
         with tqdm(desc=self.chapter + usual, unit="cell", disable=not terminal, leave=False) as bar:
             while not self._over.wait(0.1):
                 self._sample()
-                bar.total, bar.n = len(self.cells) or None, max(0, self.begun - 1)
-                bar.set_postfix_str(self.said[:60], refresh=False)
-                bar.refresh()
-                if not terminal and time.monotonic() - spoken >= HEARTBEAT:
-                    spoken = time.monotonic()
-                    print(self.line(spoken - self._start), file=sys.stderr, flush=True)
+                now = time.monotonic()
+                if terminal and now - shown >= 1:
+                    shown, bar.total, bar.n = now, len(self.cells) or None, max(0, self.begun - 1)
+                    bar.set_postfix_str(self.said[:60])
+                elif not terminal and now - spoken >= HEARTBEAT:
+                    spoken = now
+                    print(self.line(now - start), file=sys.stderr, flush=True)
 
     def line(self, seconds: float) -> str:
         """The heartbeat in a log, `seconds` after the start."""
         of = f" of about {pages.duration(self.usual)}" if self.usual else ""
-        said = f" | {self.said[:80]}" if self.said else ""
-        return f"{self.chapter}: cell {self.begun} of {len(self.cells)}, {pages.duration(seconds)}{of}{said}"
+        said = f" | {said[:80]}" if (said := self.said) else ""
+        at = f"cell {self.begun} of {len(self.cells)}" if self.begun else "starting"
+        return f"{self.chapter}: {at}, {pages.duration(seconds)}{of}{said}"
 
     def _sample(self) -> None:
         import psutil
@@ -233,12 +242,15 @@ class Watch(threading.Thread):
         self.peak = max(self.peak, total)
 
     def __enter__(self) -> Watch:
+        self.path.write_bytes(b"")
+        self.file = open(self.path, "a", encoding="utf-8")  # closed in __exit__
         self.start()
         return self
 
     def __exit__(self, *_) -> None:
         self._over.set()
         self.join()
+        self.file.close()
 
 
 @contextmanager
@@ -278,7 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m inc_lib.run", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Execute one chapter: check its parameters, run it, write its page only on success.",
-        epilog="A chapter's parameters and what they mean: papermill --help-notebook notebooks/NN_slug.ipynb\n"
+        epilog="A chapter's parameters: papermill --help-notebook notebooks/NN_NAME.ipynb\n"
                "Exit status: 0 done, 1 a cell failed, 2 a mistake in what was given, 130 interrupted.\n\n"
                "examples:\n"
                "  python -m inc_lib.run notebooks/04_e1_realism.ipynb --profile cpu\n"

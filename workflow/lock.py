@@ -1,8 +1,8 @@
 """Write requirements.lock and requirements-book.lock: exact pins of what pyproject.toml asks for.
 
 Install by the ranges first (`pip install -e .[test]`), see the tests pass, then `python workflow/lock.py`.
-What is installed but not asked for is left out. Local version tags (`+cpu`) are dropped: the plain version is the
-one that every registry has; torch pins its own CUDA libraries exactly, so they need no lines here.
+What is installed but not asked for is left out. Local version tags (`+cpu`) are dropped: the plain version is
+the one that every registry has; torch pins its own CUDA libraries exactly, so they need no lines here.
 """
 from __future__ import annotations
 
