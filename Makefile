@@ -1,5 +1,6 @@
 # make book            install, execute every chapter, build the book, say where to open it
 # make test            install, run all tests
+# make lint            style and common slips
 # make html            render the committed chapters: no torch, no execution, a minute
 # make release         replace book/chapters and results/ by a run that passed the gate
 # make train           train the released checkpoints again (hours)
@@ -13,7 +14,7 @@ ENV := .venv
 BIN := $(ENV)/bin
 BOOK_ENV := $(if $(wildcard $(ENV)/.installed),$(ENV),.venv-book)
 
-.PHONY: book run test html release train bench lock
+.PHONY: book run test lint html release train bench lock
 
 book: run
 	$(BIN)/python -m inc_lib.book build runs/$(PROFILE)
@@ -23,8 +24,10 @@ run: $(ENV)/.installed
 	|| (echo "not every chapter was executed (for Snakemake's own account, run it with --quiet host)"; exit 1)
 
 test: $(ENV)/.installed
-	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
+
+lint: $(ENV)/.installed
+	$(BIN)/ruff check .
 
 html: $(BOOK_ENV)/.installed
 	$(BOOK_ENV)/bin/python -m inc_lib.book build
