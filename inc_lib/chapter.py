@@ -39,7 +39,7 @@ from torch import Tensor
 
 from . import models, plots, training, worlds
 from .errors import InputError, suggest
-from .files import ROOT, atomic_write, checkpoints_folder, results_folder, sha256
+from .files import ROOT, atomic_write, results_folder, sha256
 from .worlds import World
 
 if TYPE_CHECKING:
@@ -54,6 +54,13 @@ DPI = 100     # CSS pixels an inch; pictures hold twice as many
 # How a chapter trains where no checkpoint is released: the command line's settings, for short schedules. The papers take
 # a rate of 1e-4 and k uniform, for 300,000 steps.
 SHORT_SCHEDULE: dict[str, Any] = {"learning_rate": 5e-4, "decay": 0.2, "pairs": "half-one"}
+
+
+class BrokenClaim(AssertionError):
+    """A claim of a chapter does not hold in this run. A notebook shows the sentence, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"\x1b[31m{self}\x1b[0m"]
 
 
 @dataclasses.dataclass
@@ -126,12 +133,12 @@ class Chapter:
         if not self.world.factors:
             raise InputError(f"world {self.world.name!r} has no factor labels: an oracle cannot learn to read them, so "
                              "leave out the scores that need one.")
-        path = checkpoints_folder() / f"{self.world.name}_{self.image_size}_oracle.safetensors"
+        path = oracle.release_path(self.world.name, self.image_size)
         if path.is_file():
-            return oracle.load(path)
+            return oracle.load(path, self.world).to(self.device)
         with _heartbeat(f"the oracle learns {self.world.name}: {self.oracle_steps:,} steps"), \
                 self._folder(f"{self.world.name}_{self.image_size}_oracle_s{self.seed}_{self.oracle_steps}", {}) as folder:
-            return oracle.train(self.world, steps=self.oracle_steps, seed=self.seed, folder=folder)
+            return oracle.train(self.world, steps=self.oracle_steps, seed=self.seed, folder=folder, device=self.device)
 
     def _checkpoint(self) -> Path | None:
         """The file to load for `c.model`; None where a model must be trained."""
@@ -184,34 +191,34 @@ class Chapter:
         digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7]))
 
-    def encode_sample(self, n: int | None = None, *, model: models.VAE | None = None,
+    def encode_sample(self, n: int | None = None, *, keep: int = 1000, model: models.VAE | None = None,
                       name: str = "sample") -> tuple[Tensor, Tensor, Tensor]:
-        """Draw and encode n observations (default `n_observations`).
+        """Draw and encode n observations (default `n_observations`), in memory that does not grow with the pictures.
 
         Args:
             n: how many.
+            keep: the pictures of this many, the first ones, are returned; the codes of all are. 480,000 pictures of 64x64
+                would take 24 GB, their codes take 19 MB.
             model: whose codes (default `c.model`).
-            name: of the sample; the same name gives the same observations at every call, another name others.
+            name: of the sample; the same name gives the same draws at every call, another name others.
 
         Returns:
-            observations (n, C, H, W) float32, states (n, M) int64, codes (n, d) float32, all on the CPU.
+            observations (min(n, keep), C, H, W) float32, states (n, M) int64, codes (n, d) float32, all on the CPU.
         """
-        parts = list(self._encoded(n, model, name))
-        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
-
-    def encode_states(self, n: int | None = None, *, model: models.VAE | None = None,
-                      name: str = "sample") -> tuple[Tensor, Tensor]:
-        """As `encode_sample` without keeping the observations: (states, codes) of the same draws, in constant memory."""
-        parts = [(states, codes) for _, states, codes in self._encoded(n, model, name)]
-        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
-
-    def _encoded(self, n: int | None, model: models.VAE | None, name: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         n, model, generator = self.n_observations if n is None else n, model or self.model, self.generator_for(name)
         if n < 1:
             raise InputError(f"a sample of n = {n} observations cannot be drawn: expected at least 1.")
+        world, size = self.world, self.world.image_size
+        kept = torch.empty(min(n, keep), world.channels, size, size)
+        states = torch.empty(n, len(world.factors), dtype=torch.int64)
+        codes = torch.empty(n, model.n_codes)
         for start in range(0, n, CHUNK):
-            observations, states = self.world.sample(min(CHUNK, n - start), generator)
-            yield observations.cpu(), states.cpu(), model.encode(observations).cpu()
+            rows = slice(start, min(start + CHUNK, n))
+            pictures, states[rows] = world.sample(rows.stop - start, generator)
+            codes[rows] = model.encode(pictures).cpu()
+            if start < len(kept):
+                kept[rows] = pictures[:len(kept) - start].cpu()
+        return kept, states, codes
 
     # --- claims and numbers -----------------------------------------------------------------------------------------
 
@@ -230,8 +237,8 @@ class Chapter:
             always: a theorem; strict at every scale, on any data and with any model.
 
         Raises:
-            AssertionError: it does not hold where it must (see `strict`). On your own data it is reported, never raised,
-                except for theorems.
+            BrokenClaim: it does not hold where it must (see `strict`). On your own data it is reported, never raised, except
+                for theorems.
         """
         holds = bool(holds)
         self.claims.append({"text": text, "holds": holds})
@@ -242,7 +249,7 @@ class Chapter:
                  f"</span> {_inline(text)}</p>", f"{verdict}: {text}")
         built_in = self.world.source != "yours" and self.released is not False
         if not holds and (always or self.strict or (strict_smoke and built_in)):
-            raise AssertionError(f"claimed, and not so: {text}")
+            raise BrokenClaim(f"claimed, and not so: {text}")
         return holds
 
     def contract(self, name: str, value: Any, digits: int = 2) -> None:
@@ -274,7 +281,8 @@ class Chapter:
         return self._write()
 
     def _write(self) -> Path:
-        path = results_folder() / self.profile / self.world.name / self.model_name / f"s{self.seed}" / f"{self.chapter}.json"
+        world = re.sub(r"[^\w.-]+", "_", self.world.name)
+        path = results_folder() / self.profile / world / self.model_name / f"s{self.seed}" / f"{self.chapter}.json"
         record = {"chapter": self.chapter, "profile": self.profile, "dataset": self.world.name, "model": self.model_name,
                   "seed": self.seed, "numbers": self._numbers, "claims": self.claims, "provenance": self._provenance()}
         with atomic_write(path) as temporary:
@@ -385,8 +393,8 @@ def show(figure: Figure, caption: str, *, name: str | None = None) -> None:
                          "that gives its data.")
     pictures = []
     for theme, hidden, recolour in (("only-light", "", plots.light), ("only-dark", ' style="display:none"', plots.dark)):
-        data, width, height = _png(recolour(figure))
-        pictures.append(f'<img class="{theme}"{hidden} src="data:image/png;base64,{data}" width="{width}" height="{height}" '
+        source, width, height = _picture(recolour(figure))
+        pictures.append(f'<img class="{theme}"{hidden} src="{source}" width="{width}" height="{height}" '
                         f'alt="{html.escape(alt)}">')
     plots.light(figure)
     wide = " inc-wide" if getattr(figure, "wide", False) else ""
@@ -467,16 +475,27 @@ def _inline(text: str) -> str:
     return "".join(out)
 
 
-def _png(figure: Figure) -> tuple[str, int, int]:
-    """A figure as base64 PNG at twice its size in CSS pixels; and that size."""
-    from PIL import Image
+def _picture(figure: Figure) -> tuple[str, int, int]:
+    """A figure as a data URI, drawn at twice its size in CSS pixels; and that size.
+
+    WebP, since every browser shows it and a chapter's pictures weigh a quarter of PNG: lossless for line art, visually
+    lossless where photographs or renderings bring many colours.
+    """
+    from PIL import Image, features
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=2 * DPI, bbox_inches="tight", pad_inches=0.02)
+    figure.savefig(buffer, format="png", dpi=2 * DPI, bbox_inches="tight", pad_inches=0.02,
+                   pil_kwargs={"compress_level": 1})
     picture = Image.open(buffer).convert("RGBA")
-    small = io.BytesIO()
-    picture.save(small, format="png", optimize=True)
-    return base64.b64encode(small.getvalue()).decode(), round(picture.width / 2), round(picture.height / 2)
+    small, line_art = io.BytesIO(), picture.getcolors(4096) is not None
+    if features.check("webp"):
+        kind = "webp"
+        picture.save(small, format=kind, lossless=line_art, quality=70 if line_art else 90, method=4)
+    else:
+        kind = "png"
+        picture.save(small, format=kind)
+    data = base64.b64encode(small.getvalue()).decode()
+    return f"data:image/{kind};base64,{data}", round(picture.width / 2), round(picture.height / 2)
 
 
 def _is_number(value: Any) -> bool:
@@ -535,7 +554,7 @@ def _scalar(name: str, value: Any) -> float | int | None:
     if isinstance(value, numbers.Real):
         if math.isfinite(value):
             return float(value)
-        raise InputError(f"number {name!r} is {float(value)}, which a record does not hold: find out why, or record None (not "
+        raise InputError(f"number {name!r} is {'NaN' if math.isnan(value) else 'infinite'}, which a record does not hold: find out why, or record None (not "
                          "measurable) and say so in the text.")
     raise InputError(f"number {name!r} is of type {type(value).__name__}: a record holds single numbers; give each its own name.")
 

@@ -35,12 +35,13 @@ from .worlds.base import Factor, World
 
 INK, MUTED, FAINT, PAPER = "#24292f", "#68717b", "#c9d0d7", "#ffffff"  # text, secondary text, hairlines, page
 INK_DARK, MUTED_DARK, FAINT_DARK, PAPER_DARK = "#e8ebee", "#a2abb4", "#454d56", "#14181c"
-TO_DARK = {INK: INK_DARK, MUTED: MUTED_DARK, FAINT: FAINT_DARK, PAPER: PAPER_DARK}
-TO_LIGHT = {dark: light for light, dark in TO_DARK.items()}
 
 # Okabe-Ito's idea in mid tones: told apart under the common colour deficiencies, visible on white and on near-black.
 SERIES = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56a8dc", "#9a6a3a", "#8c9096", "#7559b8", "#a3a300")
 ACCENT, SECOND, WRONG = SERIES[0], SERIES[1], SERIES[3]
+TO_DARK = {INK: INK_DARK, MUTED: MUTED_DARK, FAINT: FAINT_DARK, PAPER: PAPER_DARK,
+           SERIES[0]: "#2f8fd3", SERIES[5]: "#8fcaf0", SERIES[8]: "#9a80dc"}  # three that sink into a dark page
+TO_LIGHT = {dark: light for light, dark in TO_DARK.items()}
 MARKERS = "os^DvPX*<>"
 
 HEAT = LinearSegmentedColormap.from_list("inc-light", ["#ffffff00", "#d5e5f3", "#7fb2dd", "#2873b4", "#0a3a6b"])
@@ -93,6 +94,10 @@ def _recolour(figure: Figure, mapping: dict[str, str], heat: LinearSegmentedColo
             if artist.get_cmap().name in (HEAT.name, HEAT_DARK.name):
                 artist.set_cmap(heat)
         elif isinstance(artist, Collection):
+            if artist.get_array() is not None:  # a colour bar
+                if artist.get_cmap().name in (HEAT.name, HEAT_DARK.name):
+                    artist.set_cmap(heat)
+                continue
             change_all(artist.get_facecolor, artist.set_facecolor)
             change_all(artist.get_edgecolor, artist.set_edgecolor)
     return figure
@@ -166,6 +171,12 @@ def _pictures(observations: Any, ndim: int) -> np.ndarray:
     pictures = pictures / 255.0 if pictures.dtype == np.uint8 else pictures.astype(np.float64)
     pictures = np.moveaxis(pictures, -3, -1)
     return np.clip(np.broadcast_to(pictures, (*pictures.shape[:-1], 3)), 0, 1)
+
+
+def _on(colour: str) -> str:
+    """Black or white, whichever reads better on a colour that is the same on light and dark pages."""
+    red, green, blue, _ = to_rgba(colour)
+    return "#fdfdfd" if 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 < 0.24 else "#101316"
 
 
 def _code(dimension: int) -> str:
@@ -256,14 +267,15 @@ def _sheet(pictures: np.ndarray, *, row_labels: Sequence[str] | None = None, col
             x = left + column * (side + gap) + 0.01
             if blank is not None and blank[row, column]:
                 continue
-            axes.imshow(_resample(pictures[row, column], pixels), extent=(x, x + side, y + side, y), interpolation="antialiased",
-                        aspect="auto", zorder=2)
             wrong = marked is not None and marked[row, column]
             made = dashed is not None and dashed[row, column]
-            inset = 0.012 if wrong or made else 0.0
-            axes.add_patch(Rectangle((x + inset, y + inset), side - 2 * inset, side - 2 * inset, fill=False, zorder=3,
-                                     edgecolor=WRONG if wrong else SECOND if made else FAINT,
-                                     linewidth=2.2 if wrong or made else 0.5, linestyle=(0, (3, 1.5)) if made else "-"))
+            inset = 0.05 if wrong or made else 0.0
+            axes.imshow(_resample(pictures[row, column], pixels), aspect="auto", zorder=2, interpolation="antialiased",
+                        extent=(x + inset, x + side - inset, y + side - inset, y + inset))
+            if wrong or made:
+                axes.add_patch(Rectangle((x + 0.01, y + 0.01), side - 0.02, side - 0.02, fill=False, zorder=3,
+                                         edgecolor=WRONG if wrong else SECOND, linewidth=1.8,
+                                         linestyle="-" if wrong else (0, (3, 1.6))))
             if titles is not None and titles[row][column]:
                 axes.text(x + side / 2, y - 0.035, titles[row][column], ha="center", va="bottom", fontsize=small,
                           color=WRONG if wrong else INK, linespacing=1.1)
@@ -326,7 +338,8 @@ def factor_sheet(world: World, *, state: Any = None, generator: Any = None, most
     """One row a factor: its attributes while all other factors stay as in `state`.
 
     Args:
-        state: (M,) the state varied (default: drawn with `generator`, else the middle of every factor).
+        state: (M,) the state varied (default: drawn with `generator`, else ordered factors in their middle and the others
+            spread, so that hues differ).
         most: attributes shown per factor; a longer factor is thinned evenly, first and last kept.
 
     Raises:
@@ -337,7 +350,9 @@ def factor_sheet(world: World, *, state: Any = None, generator: Any = None, most
     if not world.factors:
         raise InputError(f"world {world.name!r} has no factor labels: there is no factor to show; use image_grid.")
     if state is None:
-        state = world.states(1, generator)[0] if generator is not None else [size // 2 for size in world.sizes]
+        state = world.states(1, generator)[0] if generator is not None else [
+            factor.size // 2 if factor.kind == "ordered" else int(factor.size * (0.1 + 0.618 * i) % factor.size)
+            for i, factor in enumerate(world.factors)]
     state = torch.as_tensor(_array(state)).long()
     shown = [np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(int)) for size in world.sizes]
     columns = max(map(len, shown))
@@ -470,21 +485,14 @@ def combination_pictures(observations: Any, held: Any, *, row_labels: Sequence[s
 
 # --- codes and partitions -------------------------------------------------------------------------------------------
 
-def _information(index: np.ndarray, states: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """I(partition; factor) / H(factor) for each factor: how much one code's partitions say about it."""
-    result = np.zeros(len(sizes))
-    for factor, size in enumerate(sizes):
-        joint = np.zeros((int(index.max()) + 1, size))
-        np.add.at(joint, (index, states[:, factor]), 1 / len(index))
-        a, b = joint.sum(1, keepdims=True), joint.sum(0, keepdims=True)
-        held, marginal = joint > 0, b[b > 0]
-        entropy = -(marginal * np.log(marginal)).sum()
-        if entropy > 1e-12:
-            result[factor] = (joint[held] * np.log(joint[held] / (a @ b)[held])).sum() / entropy
-    return result
+def _explained(index: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """I(partition; factor) / H(factor) of one code's partitions `index` (n,), for each column of states; 0 where it is constant."""
+    from sklearn.metrics import homogeneity_score
+
+    return np.array([homogeneity_score(column, index) if len(np.unique(column)) > 1 else 0.0 for column in states.T])
 
 
-def _rug(axes: Axes, x: np.ndarray, colours: Any, *, low: float, high: float, seed: int = 0, most: int = 1500) -> None:
+def _rug(axes: Axes, x: np.ndarray, colours: Any, *, low: float, high: float, seed: int = 0, most: int = 800) -> None:
     """Points (x, somewhere between low and high), thinned to `most`: a rug with room for its points."""
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(x))[:most]
@@ -514,12 +522,17 @@ def _density(axes: Axes, partitioning: Any, dimension: int, *, rug: bool = True)
 
 @_styled
 def code_densities(partitioning: Any, codes: Any = None, states: Any = None, factors: Sequence[Factor] | None = None, *,
-                   dimensions: Sequence[int] | None = None, informs: Mapping[int, int] | None = None,
-                   columns: int | None = None, threshold: float = 0.1) -> Figure:
+                   dimensions: Sequence[int] | None = None, information: Any = None, columns: int | None = None,
+                   threshold: float = 0.1) -> Figure:
     """A panel a code: its density, the cuts at its minima, and a rug of observations coloured by attribute.
 
-    The rug takes the colours of the factor that the code's partitions inform most (mutual information over the
-    factor's entropy), or of `informs[dimension]`; it stays grey where that share is below `threshold`.
+    The rug takes the colours of the factor whose entropy the code's partitions explain best, and says how much of it; it
+    stays grey where that is less than `threshold`.
+
+    Args:
+        information: (d, M) that share for every code and factor, as `ActionSet.information` gives it (default: computed).
+        dimensions: the codes shown (default: all).
+        columns: panels in a row (default: 2).
     """
     edges = partitioning.edges
     dimensions = list(range(len(edges))) if dimensions is None else list(dimensions)
@@ -539,21 +552,19 @@ def code_densities(partitioning: Any, codes: Any = None, states: Any = None, fac
         colours: Any = MUTED
         if labelled:
             index = np.digitize(codes[:, dimension], edges[dimension])
-            share = _information(index, states, [factor.size for factor in factors])
-            best = int(share.argmax()) if informs is None else informs.get(dimension, -1)
-            if best >= 0 and (informs is not None or share[best] >= threshold):
+            share = _explained(index, states) if information is None else _array(information)[dimension]
+            best = int(share.argmax())
+            if share[best] >= threshold:
                 colours = np.asarray(attribute_colours(factors[best]), dtype=object)[states[:, best]]
-                told += f" · {factors[best].name} {share[best]:.2f}"
+                told += f" · {share[best]:.0%} of {factors[best].name}"
         if codes is not None:
             _rug(axes, codes[:, dimension], colours, low=-0.40, high=-0.08, seed=dimension)
         axes.set_title(f"{_code(dimension)}  ", fontweight="bold", loc="left")
         axes.set_title(told, loc="right", color=MUTED, fontsize=10)
-        parts.append(f"code {dimension}: {told.replace(' · ', ', informs ')}")
+        parts.append(f"code {dimension}: {told.replace(' · ', ' that explain ')}")
     for axes in panels.flat[len(dimensions):]:
         axes.set_visible(False)
-    return _finish(figure, f"Density of each code with its cuts; {'; '.join(parts)}. The number after a factor is the share of its "
-                           "entropy that the partitions explain." if labelled else
-                           f"Density of each code with its cuts; {'; '.join(parts)}.")
+    return _finish(figure, f"Density of each code with its cuts; {'; '.join(parts)}.")
 
 
 @_styled
@@ -686,10 +697,6 @@ def _heat_text(axes: Axes, values: np.ndarray, norm: Normalize, digits: int, siz
         axes.text(column, row, _number(value, digits), ha="center", va="center", fontsize=size, color=PAPER if strong else INK)
 
 
-def _group_edges(factors: Sequence[Factor]) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum([factor.size for factor in factors])])
-
-
 def _hinton_squares(axes: Axes, importance: np.ndarray, rows: np.ndarray, side: float, height: float) -> None:
     """Squares of area proportional to importance.T: one row of squares at each height in `rows`, codes along x."""
     largest = max(float(np.abs(importance).max(initial=0)), 1e-12)
@@ -731,48 +738,60 @@ def hinton(importance: Any, *, row_labels: Sequence[str] | None = None, col_labe
     axes.spines[:].set_visible(False)
     if title:
         axes.set_title(title)
+    told = [f"code {k}" for k in range(d)] if row_labels is None else codes
     return _finish(figure, f"{title + '. ' if title else ''}Hinton diagram of {d} codes and {m} factors. Best predicted: "
-                           f"{_hinton_alt(importance, codes, factors)}.")
+                           f"{_hinton_alt(importance, told, factors)}.")
 
 
-def _cooccurrence(axes: Axes, matrix: Any, factors: Sequence[Factor], *, threshold: float | None, label_rows: bool) -> str:
-    """Draw a co-occurrence matrix; returns its alt text."""
-    values = _array(matrix.values).astype(float)
-    row_labels = [tuple(map(int, label[:2])) for label in matrix.row_labels]
-    dimensions = np.asarray([int(label[0]) for label in matrix.column_labels])
-    n_codes = len(np.unique(dimensions))
-    share = values * n_codes  # rows sum to 1 over all codes: times their number, each code's part of a row sums to 1
-    rows, columns = share.shape
-    axes.imshow(share, cmap=HEAT, vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=(0, columns, rows, 0))
-    edges = np.flatnonzero(np.diff(dimensions)) + 1
-    starts, ends = np.concatenate([[0], edges]), np.concatenate([edges, [columns]])
-    for edge in edges:
+def _cooccurrence(axes: Axes, matrix: Any, *, threshold: float | None, label_rows: bool) -> str:
+    """Draw a co-occurrence matrix; returns its alt text.
+
+    A code with few partitions gets as much width as one with several, so that its name has room; a code with a single partition
+    tells nothing and is grey.
+    """
+    factors, counts = matrix.factors, _array(matrix.counts).astype(float)
+    dimensions = np.asarray([column.dimension for column in matrix.columns])
+    shown = np.unique(dimensions)
+    places = [np.flatnonzero(dimensions == dimension) for dimension in shown]
+    widths = np.maximum([len(place) for place in places], 0.04 * len(dimensions))
+    starts = np.concatenate([[0], np.cumsum(widths)])
+    bounds = np.concatenate([[0], np.cumsum([factor.size for factor in factors])])
+    rows = len(counts)
+    share = _array(matrix.values).astype(float) * len(shown)  # rows sum to 1 over all codes, hence to 1 within each
+    for place, start, width in zip(places, starts, widths, strict=False):
+        extent = (start, start + width, rows, 0)
+        if len(place) == 1:
+            axes.add_patch(Rectangle((start, 0), width, rows, facecolor=FAINT, alpha=0.45, linewidth=0))
+            continue
+        axes.imshow(share[:, place], cmap=HEAT, vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=extent)
+        if threshold is not None:
+            f1 = _cell_f1(counts[:, place], bounds)
+            cell = width / len(place)
+            for row, column in np.argwhere(f1 >= threshold):
+                axes.add_patch(Rectangle((start + column * cell, row), cell, 1, fill=False, edgecolor=SECOND, linewidth=1.0))
+    for edge in starts[1:-1]:
         axes.axvline(edge, color=MUTED, linewidth=0.6)
-    for edge in _group_edges(factors)[1:-1]:
+    for edge in bounds[1:-1]:
         axes.axhline(edge, color=MUTED, linewidth=0.9)
-    axes.set_xlim(0, columns)
+    axes.set_xlim(0, starts[-1])
     axes.set_ylim(rows, 0)
-    wide = [k for k in range(n_codes) if (ends[k] - starts[k]) / columns > 0.028]
-    axes.set_xticks([(starts[k] + ends[k]) / 2 for k in wide], [_code(dimensions[starts[k]]) for k in wide])
-    bounds = _group_edges(factors)
-    if label_rows:
-        axes.set_yticks((bounds[1:] + bounds[:-1]) / 2, [factor.name for factor in factors])
-    else:
-        axes.set_yticks([])
+    axes.set_xticks((starts[1:] + starts[:-1]) / 2, [_code(dimension) for dimension in shown])
+    axes.set_yticks((bounds[1:] + bounds[:-1]) / 2 if label_rows else [], [f.name for f in factors] if label_rows else [])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color(MUTED)
-    if threshold is not None:
-        for row, column in np.argwhere(share >= threshold):
-            if (share[:, column] >= threshold)[bounds[row_labels[row][0]]:bounds[row_labels[row][0] + 1]].sum() == 1:
-                axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=SECOND, linewidth=1.1))
-    parts = []
-    for i, factor in enumerate(factors):
-        block = share[bounds[i]:bounds[i + 1]]
-        peak = float(np.mean(block.max(1))) if block.size else 0.0
-        parts.append(f"{factor.name} {peak:.2f} (code {dimensions[int(block.max(0).argmax())]})")
-    return (f"Co-occurrence of {rows} attributes with {columns} partitions of {n_codes} codes; the largest share of an attribute "
-            f"within one code, averaged over the factor's attributes: {', '.join(parts)}.")
+    best = np.stack([_cell_f1(counts[:, place], bounds).max(1) for place in places], axis=1)  # (attributes, codes)
+    means = np.stack([best[low:high].mean(0) for low, high in zip(bounds, bounds[1:], strict=False)])
+    parts = [f"{factor.name} {mean.max():.2f} in code {shown[mean.argmax()]}" for factor, mean in zip(factors, means, strict=True)]
+    return (f"co-occurrence of {rows} attributes with {len(dimensions)} partitions of {len(shown)} codes; how well the best single "
+            f"partition identifies an attribute (F1, mean over attributes, best code): {', '.join(parts)}.")
+
+
+def _cell_f1(counts: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """How well each partition of one code identifies each attribute: F1 of precision among its factor's attributes and recall."""
+    totals = np.concatenate([np.repeat(counts[low:high].sum(0, keepdims=True), high - low, axis=0)
+                             for low, high in zip(bounds, bounds[1:], strict=False)])
+    return 2 * counts / np.maximum(totals + counts.sum(1, keepdims=True), 1e-12)
 
 
 def _heat_scale(figure: Figure, axes: Any, label: str, **options: Any) -> None:
@@ -783,56 +802,62 @@ def _heat_scale(figure: Figure, axes: Any, label: str, **options: Any) -> None:
 
 
 @_styled
-def cooccurrence(matrix: Any, factors: Sequence[Factor], *, threshold: float | None = None, title: str | None = None) -> Figure:
+def cooccurrence(matrix: Any, *, threshold: float | None = None, title: str | None = None) -> Figure:
     """The co-occurrence matrix as a heat map: attributes (rows, by factor) x partitions (columns, by code).
 
-    Rows sum to 1 over all codes; shown is the share within each code (times their number), so that 1 is "always here".
-    `threshold` outlines the cells that reach it and are the only ones of their factor to do so in that partition.
+    Args:
+        matrix: an `actions.CooccurrenceMatrix`. Its rows sum to 1 over all codes; shown is the share within each code (times
+            their number): 1 is "always in this partition". A code with a single partition is grey: it tells nothing.
+        threshold: outlines the cells where one partition alone identifies an attribute with at least this F1.
     """
     rows = len(_array(matrix.values))
     figure = _figure(min(max(0.085 * rows + 0.8, 2.2), 6.0))
     axes = figure.subplots()
-    alt = _cooccurrence(axes, matrix, factors, threshold=threshold, label_rows=True)
+    alt = _cooccurrence(axes, matrix, threshold=threshold, label_rows=True)
     _heat_scale(figure, axes, "share of an attribute within a code", shrink=0.8, aspect=28, pad=0.015)
     if title:
         axes.set_title(title)
-    return _finish(figure, f"{title}. {alt}" if title else alt, wide=True)
+    return _finish(figure, f"{title}: {alt}" if title else alt[0].upper() + alt[1:], wide=True)
 
 
 @_styled
-def hinton_beside_cooccurrence(importance: Any, matrix: Any, factors: Sequence[Factor], *, title: str | None = None) -> Figure:
-    """E0's pair on one set of rows: which code predicts a factor (left), which partitions its attributes fall in (right)."""
-    importance = _array(importance).astype(float)
-    d = len(importance)
-    rows = len(_array(matrix.values))
+def hinton_beside_cooccurrence(importance: Any, matrix: Any, *, title: str | None = None) -> Figure:
+    """E0's pair on one set of rows: which codes predict a factor (left), which partitions its attributes fall in (right).
+
+    Args:
+        importance: (d, M), as `metrics.dci(...).importance`.
+        matrix: an `actions.CooccurrenceMatrix`, drawn as by `cooccurrence`.
+    """
+    importance, factors = _array(importance).astype(float), matrix.factors
+    d, rows = len(importance), len(_array(matrix.values))
     figure = _figure(min(max(0.085 * rows + 0.9, 2.6), 5.6) + (0.25 if title else 0))
     left, right = figure.subplots(1, 2, width_ratios=[0.72, 1])
     figure.get_layout_engine().set(w_pad=0.02)
-    bounds = _group_edges(factors)
+    bounds = np.concatenate([[0], np.cumsum([factor.size for factor in factors])])
     for edge in bounds[1:-1]:
         left.axhline(edge, color=MUTED, linewidth=0.9)
     inches = figure.get_figheight() * 0.82 / rows  # of one attribute's row
-    side = min(0.9, min(np.diff(bounds).max() * inches, 0.3) / 0.21)
-    left.set_xlim(-0.5, d - 0.5)
+    left.set_xlim(-0.6, d - 0.4)
     left.set_ylim(rows, 0)
-    _hinton_squares(left, importance, (bounds[1:] + bounds[:-1]) / 2, side, min(0.2 / inches, np.diff(bounds).min() * 0.95))
+    _hinton_squares(left, importance, (bounds[1:] + bounds[:-1]) / 2, 0.94, min(0.2 / inches, np.diff(bounds).min() * 0.95))
     left.set_xticks(range(d), [_code(k) for k in range(d)])
     left.set_yticks((bounds[1:] + bounds[:-1]) / 2, [factor.name for factor in factors])
     left.tick_params(length=0)
     left.spines[:].set_visible(True)
     left.spines[:].set_color(MUTED)
     left.set_title("importance")
-    alt = _cooccurrence(right, matrix, factors, threshold=None, label_rows=False)
+    alt = _cooccurrence(right, matrix, threshold=None, label_rows=False)
     right.set_title("co-occurrence")
     _heat_scale(figure, right, "", shrink=0.9, aspect=30, pad=0.02)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     names = [factor.name for factor in factors]
     return _finish(figure, f"{title + '. ' if title else ''}Left, importance of {d} codes for {len(names)} factors; best predicted: "
-                           f"{_hinton_alt(importance, [f'code {k}' for k in range(d)], names)}. Right: {alt}", wide=True)
+                           f"{_hinton_alt(importance, [f'code {k}' for k in range(d)], names)}. Right, {alt}", wide=True)
 
 
-def _confusion(axes: Axes, matrix: np.ndarray, labels: Sequence[str], *, text: bool, y_labels: bool = True) -> tuple[float, str]:
+def _confusion(axes: Axes, matrix: np.ndarray, labels: Sequence[str], *, text: bool, most: int = 15) -> tuple[float, str]:
+    """Draw a confusion matrix with at most `most` labels a side; returns its accuracy and its most frequent mistake."""
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1e-12)
     norm = Normalize(0, 1)
     axes.imshow(share, cmap=HEAT, norm=norm, interpolation="nearest")
@@ -842,9 +867,10 @@ def _confusion(axes: Axes, matrix: np.ndarray, labels: Sequence[str], *, text: b
             if value >= 0.005 or row == column:
                 axes.text(column, row, f"{value:.2f}".lstrip("0") if value < 0.995 else "1", ha="center", va="center", fontsize=9,
                           color=PAPER if value > 0.55 else INK)
-    shown = range(n) if n <= 15 else range(0, n, -(-n // 8))
-    axes.set_xticks(list(shown), [labels[k] for k in shown], rotation=90 if _text_width(labels, 10) > 0.33 else 0)
-    axes.set_yticks(list(shown) if y_labels else [], [labels[k] for k in shown] if y_labels else [])
+    shown = range(n) if n <= most else range(0, n, math.ceil(n / min(most, 8)))
+    names = [labels[k].replace("-", "−") for k in shown]
+    axes.set_xticks(list(shown), names, rotation=90 if _text_width(names, 10) > 0.42 else 0)
+    axes.set_yticks(list(shown), names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color(FAINT)
@@ -886,7 +912,7 @@ def confusions(matrices: Mapping[str, tuple[Any, Sequence[str]]], *, columns: in
     parts = []
     for axes, name in zip(panels.flat, names):
         matrix, labels = _array(matrices[name][0]).astype(float), [str(label) for label in matrices[name][1]]
-        accuracy, worst = _confusion(axes, matrix, labels, text=len(labels) <= 5)
+        accuracy, worst = _confusion(axes, matrix, labels, text=len(labels) <= 5, most=5)
         axes.set_title(name)
         parts.append(f"{name} {accuracy:.2f} on the diagonal{worst}")
     for axes in panels.flat[len(names):]:
@@ -936,7 +962,7 @@ def score_panel(scores: Any, *, best: str | None = "max", digits: int = 2, note:
     norm = Normalize(min(0.0, float(finite.min(initial=0))), max(1.0, float(finite.max(initial=1))) * 1.35)
     left = _text_width(rows, 11) + 0.2
     cell = min(0.95, (WIDTH - left) / len(columns))
-    labels = [label.replace(" ", "\n") if _text_width([label], 11) > cell - 0.08 else label for label in columns]
+    labels = [label.replace(" ", "\n") for label in columns] if _text_width(columns, 11) > cell - 0.08 else columns
     lines = 1 + max(label.count("\n") for label in labels)
     width, height = left + cell * len(columns), 0.2 * lines + 0.15 + 0.36 * len(rows) + (0.28 if note else 0)
     figure = _figure(height, max(width, _text_width([note], 9.5) + 0.1 if note else 0), layout=None)
@@ -1174,29 +1200,34 @@ def f1_bars(names: Sequence[str], scores: Mapping[str, Sequence[float | None]], 
     axes = figure.add_axes((left / WIDTH, 0.3 / height, 1 - (left + 0.45) / WIDTH, 1 - (0.3 + 0.62) / height))
     y = np.arange(len(names), dtype=float)
     for k, name in enumerate(bars):
-        at = y + (k - (len(bars) - 1) / 2) * thick
-        axes.barh(at, np.nan_to_num(values[name]), height=thick * 0.86, color=SERIES[k % len(SERIES)], linewidth=0, label=name,
-                  xerr=None if not spread or name not in spread else np.asarray(spread[name], float),
-                  error_kw={"ecolor": INK, "elinewidth": 1.2})
-        for place, value in zip(at, values[name]):
-            if math.isfinite(value):
-                inside = value > 0.12
-                axes.text(value - 0.012 if inside else value + 0.012, place, _number(value), ha="right" if inside else "left", va="center",
-                          fontsize=10, color=PAPER if inside else INK)
-            else:
+        at, colour = y + (k - (len(bars) - 1) / 2) * thick, SERIES[k % len(SERIES)]
+        width = np.zeros(len(names)) if not spread or name not in spread else np.asarray(spread[name], float)
+        axes.barh(at, np.nan_to_num(values[name]), height=thick * 0.86, color=colour, linewidth=0, label=name)
+        for place, value, half in zip(at, values[name], width, strict=True):
+            if not math.isfinite(value):
                 axes.text(0.008, place, missing, va="center", fontsize=9.5, color=MUTED)
+                continue
+            if half > 0:
+                axes.plot([value - half, value + half], [place, place], color=INK, linewidth=1.4)
+            inside = value > 0.09
+            axes.text(0.012 if inside else value + half + 0.012, place, _number(value), va="center", fontsize=10,
+                      color=_on(colour) if inside else INK)
     for name in oracles:
-        axes.plot(values[name], y, linestyle="", marker="|", markersize=each * 72 * 0.62, markeredgewidth=2.4, color=INK, label=name, zorder=4)
+        axes.plot(values[name], y, linestyle="", marker="|", markersize=each * 72 * 0.62, markeredgewidth=2.4, color=INK, zorder=4)
     for name in papers:
-        axes.plot(values[name], y, linestyle="", marker="D", markersize=7.5, markerfacecolor=PAPER, markeredgecolor=INK, markeredgewidth=1.5,
-                  label=name, zorder=5)
+        axes.plot(values[name], y, linestyle="", marker="D", markersize=7.5, markerfacecolor=PAPER, markeredgecolor=INK,
+                  markeredgewidth=1.5, zorder=5)
+    handles = [Line2D([], [], linestyle="", marker="|", markersize=11, markeredgewidth=2.4, color=INK, label=name) if name in oracles
+               else Line2D([], [], linestyle="", marker="D", markersize=7, markerfacecolor=PAPER, markeredgecolor=INK,
+                           markeredgewidth=1.5, label=name) if name in papers
+               else Patch(color=SERIES[bars.index(name) % len(SERIES)], linewidth=0, label=name) for name in values]
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, max(1.0, 1.02 * max((np.nanmax(v) for v in values.values() if np.isfinite(v).any()), default=1.0)))
     axes.set_yticks(y, list(names))
     axes.tick_params(axis="y", length=0, labelsize=11)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
-    axes.legend(loc="lower left", bbox_to_anchor=(-left / (WIDTH - left - 0.45), 1.0), ncols=4, borderaxespad=0.2, handletextpad=0.5,
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(-left / (WIDTH - left - 0.45), 1.0), ncols=4, borderaxespad=0.2, handletextpad=0.5,
                 columnspacing=1.4, handlelength=1.0, title=ylabel, alignment="left")
     parts = [f"{name}: " + ", ".join(f"{factor} {_number(v)}" for factor, v in zip(names, series)) for name, series in values.items()]
     return _finish(figure, f"{ylabel}. {'. '.join(parts)}.")
@@ -1211,7 +1242,7 @@ def dots(values: Mapping[str, Sequence[float]], *, xlabel: str, reference: Mappi
     parts = []
     for row, name in enumerate(names):
         points = np.array([v for v in values[name] if v is not None and math.isfinite(v)], float)
-        axes.plot(points, np.full(len(points), row), "o", color=ACCENT, markersize=7, alpha=0.7, markeredgewidth=0)
+        axes.plot(points, np.full(len(points), row), "o", color=ACCENT, markersize=7, markeredgecolor=PAPER, markeredgewidth=0.8)
         if len(points):
             axes.plot([points.mean()] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=2)
             parts.append(f"{name} {points.mean():.3g}" + (f" ± {points.std(ddof=1):.2g} over {len(points)}" if len(points) > 1 else ""))
