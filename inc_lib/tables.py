@@ -208,13 +208,13 @@ def _of_3dshapes(group: list[Column]) -> bool:
 def rerun(column: Column, chapter: str) -> str:
     """The papermill command that measures a column again, one seed at a time."""
     first = column.records[0]
-    parts = ["papermill", f"notebooks/{chapter}.ipynb", f"{chapter}.ipynb",
-             "-f", f"notebooks/profiles/{column.profile}.yaml",
-             "-p", "dataset", column.dataset, "-p", "model", first.run_model]
-    if size := first.provenance.get("image_size"):
-        parts += ["-p", "image_size", str(size)]
+    given = {"dataset": column.dataset, "model": first.run_model,
+             "image_size": first.provenance.get("image_size"), "seed": str(column.seeds[0])}
+    lines = [["papermill", f"notebooks/{chapter}.ipynb", f"{chapter}.ipynb"],
+             ["-f", f"notebooks/profiles/{column.profile}.yaml"],
+             [word for name, value in given.items() if value for word in ("-p", name, str(value))]]
     others = f"   # and seeds {', '.join(map(str, column.seeds[1:]))}" if len(column.seeds) > 1 else ""
-    return f"{shlex.join(parts)} -p seed {column.seeds[0]}{others}"
+    return " \\\n    ".join(map(shlex.join, lines)) + others
 
 
 def _under(group: list[Column], chapter: str) -> str:
