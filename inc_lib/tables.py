@@ -71,12 +71,19 @@ class Record:
     provenance: dict = field(default_factory=dict)
     run_model: str = ""  # the `model` parameter of the run, where it measured a second model too
 
+    @property
+    def source(self) -> str:
+        """Where the images come from: "published", "procedural twin" or "yours" (the last if unsaid)."""
+        twin = "procedural twin" if self.dataset.endswith("-twin") else "yours"
+        return self.provenance.get("world_source") or twin
+
 
 @dataclass(frozen=True)
 class Column:
-    """All seeds of one (dataset, model, profile) in one chapter: what one column of a table shows."""
+    """All seeds of one chapter on the same data, model and profile: what one column of a table shows."""
 
     dataset: str
+    source: str
     model: str
     profile: str
     records: tuple[Record, ...]
@@ -88,7 +95,22 @@ class Column:
     @property
     def title(self) -> str:
         model = MODELS.get(self.model, self.model)
-        return f"ours, {origin(self.dataset)}, {model}, {self.profile}, {_seeds(len(self.seeds))}"
+        return f"ours, {self.origin}, {model}, {self.profile}, {_seeds(len(self.seeds))}"
+
+    @property
+    def origin(self) -> str:
+        """How a column names its data, so that a twin is never taken for the set it imitates."""
+        kind = {"procedural twin": "**twin** ", "published": "published "}.get(self.source, "")
+        return f"{kind}`{self.dataset}`"
+
+    @property
+    def beside_paper(self) -> bool:
+        """Whether the paper's figures say something about it: the published 3DShapes, or our twin of it.
+
+        A file of a reader's own never stands beside the paper, whatever it is called.
+        """
+        known = {"published": "shapes3d", "procedural twin": "shapes3d-twin"}
+        return known.get(self.source) == self.dataset
 
     def cell(self, *keys: str, count: bool = False) -> str:
         """Mean and spread over seeds; of several keys, the mean within a seed first.
@@ -116,13 +138,8 @@ def _spread(values: list[float], *, count: bool = False) -> str:
     return f"{mean:.2f}" + ("" if spread is None else f" ± {spread:.2f}")
 
 
-def origin(dataset: str) -> str:
-    """How a column names its data, so that a twin is never taken for the set it imitates."""
-    return f"**twin** `{dataset}`" if dataset.endswith("-twin") else f"`{dataset}`"
-
-
 def read_records(folder: str | Path) -> list[Record]:
-    """All records under `folder`, second models (`beta_tcvae__mig`) filed under their own name.
+    """All records under `folder`, a second model's (`beta_tcvae__mig`) under its own name.
 
     Raises:
         InputError: a file is not JSON, lacks a field, contradicts its path or holds what is no number.
@@ -138,7 +155,8 @@ def _read(path: Path) -> list[Record]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         numbers, seed = dict(data["numbers"]), int(data["seed"])
-        place = (data["profile"], data["dataset"], data["model"], f"s{seed}", data["chapter"])
+        folder = re.sub(r"[^\w.-]+", "_", data["dataset"])  # as chapter.record names it
+        place = (data["profile"], folder, data["model"], f"s{seed}", data["chapter"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a record of a chapter ({type(error).__name__}: {error}): "
                          "delete it and run the chapter again.") from error
@@ -161,16 +179,17 @@ def _read(path: Path) -> list[Record]:
 
 
 def columns(records: Iterable[Record], chapter: str, *, has: str = "") -> list[Column]:
-    """Group a chapter's records by dataset, model and profile; keep groups with a key that matches `has`."""
-    groups: dict[tuple[str, str, str], list[Record]] = {}
+    """Group a chapter's records by data, model and profile; keep groups with a key that matches `has`."""
+    groups: dict[tuple[str, str, str, str], list[Record]] = {}
     for record in records:
         if record.chapter == chapter and any(re.match(has, key) for key in record.numbers):
-            groups.setdefault((record.dataset, record.model, record.profile), []).append(record)
+            key = (record.dataset, record.source, record.model, record.profile)
+            groups.setdefault(key, []).append(record)
     models, scales = list(MODELS), list(SCALES)
 
-    def order(key: tuple[str, str, str]) -> tuple:
-        dataset, model, profile = key
-        return (dataset, models.index(model) if model in models else 9, model,
+    def order(key: tuple[str, str, str, str]) -> tuple:
+        dataset, source, model, profile = key
+        return (dataset, source, models.index(model) if model in models else 9, model,
                 scales.index(profile) if profile in scales else 9, profile)
 
     return [Column(*key, records=tuple(groups[key])) for key in sorted(groups, key=order)]
@@ -183,10 +202,10 @@ def factors_of(group: Iterable[Column], pattern: str) -> list[str]:
     return sorted(found, key=lambda name: _RANK.get(name, len(_RANK)))
 
 
-def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """A pipe table: first column left, the others right. Rows without any number are left out."""
-    kept = [row for row in rows if any(cell != "–" for cell in row[1:])]
-    lines = [header, [":--"] + ["--:"] * (len(header) - 1), *kept]
+def markdown_table(header: list[str], rows: list[list[str]], *, labels: int = 1) -> str:
+    """A pipe table: so many label columns to the left, then numbers. Rows without any number are left out."""
+    kept = [row for row in rows if any(cell != "–" for cell in row[labels:])]
+    lines = [header, [":--"] * labels + ["--:"] * (len(header) - labels), *kept]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
@@ -200,15 +219,11 @@ def _name(factor: str) -> str:
     return factor.replace("_", " ")
 
 
-def _of_3dshapes(group: list[Column]) -> bool:
-    """Whether the paper's figures say something about these columns: 3DShapes and its twin."""
-    return group[0].dataset in ("shapes3d", "shapes3d-twin")
-
-
 def rerun(column: Column, chapter: str) -> str:
     """The papermill command that measures a column again, one seed at a time."""
     first = column.records[0]
-    given = {"dataset": column.dataset, "model": first.run_model,
+    dataset = f"path/to/{column.dataset}" if column.source == "yours" else column.dataset
+    given = {"dataset": dataset, "model": first.run_model,
              "image_size": first.provenance.get("image_size"), "seed": str(column.seeds[0])}
     lines = [["papermill", f"notebooks/{chapter}.ipynb", f"{chapter}.ipynb"],
              ["-f", f"notebooks/profiles/{column.profile}.yaml"],
@@ -224,13 +239,14 @@ def _under(group: list[Column], chapter: str) -> str:
     for key, length in (("device", 60), ("commit", 10), ("date", 10), ("checkpoint", 80)):
         provenances = (record.provenance for column in group for record in column.records)
         if values := sorted({str(found[key])[:length] for found in provenances if found.get(key)}):
-            facts.append(f"{key}: {', '.join(values)}")
-    measured = f"\n\nMeasured on {'; '.join(facts)}." if facts else ""
+            facts.append(f"{key} {', '.join(values)}")
+    measured = f"\n\nOrigin: {'; '.join(facts)}." if facts else ""
     return "Run again:\n\n```bash\n" + "\n".join(commands) + "\n```" + measured
 
 
 def _by_dataset(group: list[Column]) -> list[list[Column]]:
-    return [[c for c in group if c.dataset == name] for name in dict.fromkeys(c.dataset for c in group)]
+    origins = dict.fromkeys(column.origin for column in group)
+    return [[column for column in group if column.origin == origin] for origin in origins]
 
 
 def table_actions(group: list[Column]) -> str:
@@ -255,7 +271,7 @@ def table_e0(group: list[Column]) -> str:
 
 
 def table_e1(group: list[Column]) -> str:
-    factors, beside = factors_of(group, r"f1_(.+)"), _of_3dshapes(group)
+    factors, beside = factors_of(group, r"f1_(.+)"), group[0].beside_paper
     header = ["factor"] + [PUBLISHED] * beside
     for column in group:
         header += [column.title, "oracle on real test images"]
@@ -267,18 +283,18 @@ def table_e1(group: list[Column]) -> str:
 
 
 def table_e3(group: list[Column]) -> str:
-    factors, beside = factors_of(group, r"purity_(?:kde|kmeans|gmm)_(.+)"), _of_3dshapes(group)
-    header, rows = ["factor, partitions by"], []
+    factors, beside = factors_of(group, r"purity_(?:kde|kmeans|gmm)_(.+)"), group[0].beside_paper
+    header, rows = ["factor", "partitions by"], []
     for measure in ("purity", "NMI"):
         header += [f"{measure}: {PUBLISHED}"] * beside + [f"{measure}: {c.title}" for c in group]
     for factor in factors:
         for method, label in METHODS.items():
-            row = [f"{_name(factor)}, {label}"]
+            row = [_name(factor), label]
             for measure in ("purity", "nmi"):
                 row += [_paper(PAPER_E3[method][measure], factor)] * beside
                 row += [c.cell(f"{measure}_{method}_{factor}") for c in group]
             rows.append(row)
-    return markdown_table(header, rows)
+    return markdown_table(header, rows, labels=2)
 
 
 def table_bound(group: list[Column]) -> str:
@@ -292,10 +308,10 @@ def table_bound(group: list[Column]) -> str:
 def table_e4(group: list[Column]) -> str:
     factors, rows = factors_of(group, r"e4_(?:AS|encoded)_(?:mda|single)_(.+)"), []
     for condition, label in CONDITIONS.items():
-        if _of_3dshapes(group):
-            rows.append([f"{label}: {PUBLISHED}", *(_paper(PAPER_E4[condition], f) for f in factors)])
-        rows += [[f"{label}: {c.title}", *(c.cell(f"e4_{condition}_{f}") for f in factors)] for c in group]
-    return markdown_table(["variant", *map(_name, factors)], rows)
+        if group[0].beside_paper:
+            rows.append([label, PUBLISHED, *(_paper(PAPER_E4[condition], f) for f in factors)])
+        rows += [[label, c.title, *(c.cell(f"e4_{condition}_{f}") for f in factors)] for c in group]
+    return markdown_table(["variant", "measured", *map(_name, factors)], rows, labels=2)
 
 
 def table_other(group: list[Column]) -> str:
@@ -374,7 +390,7 @@ def results_markdown(results_folder: str | Path) -> str:
 def short_markdown(results_folder: str | Path) -> str:
     """One table for the README: macro-F1 of generated images (E1) per factor, the paper's beside ours."""
     shown = [record for record in read_records(results_folder) if record.profile != "smoke"]
-    group = [one for one in _by_dataset(columns(shown, "04_e1_realism", has=r"f1_")) if _of_3dshapes(one)]
+    group = [one for one in _by_dataset(columns(shown, "04_e1_realism", has=r"f1_")) if one[0].beside_paper]
     return "\n\n".join(map(table_e1, group)) or f"{NOTHING_YET} {WHAT_TO_DO}"
 
 

@@ -137,8 +137,9 @@ def stand_in(slug: str) -> nbformat.NotebookNode:
              cell("figure = plots.bars(values)\nc.show(figure, 'All ten are equal.')", execution_count=2,
                   outputs=outputs),
              cell("print('contract: bars 10')", execution_count=3, outputs=[said])]
-    kernel = {"name": "python3", "display_name": "Python 3"}
-    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    about = {"kernelspec": {"name": "python3", "display_name": "Python 3"},
+             "language_info": {"name": "python"}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=about)
 
 
 def records(folder: Path) -> None:
