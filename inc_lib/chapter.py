@@ -45,6 +45,7 @@ from .worlds import World
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
     from .oracle import Oracle
 
@@ -96,7 +97,8 @@ class Chapter:
         self.released, self._checkpoint_path = path is not None and self.checkpoint == "auto", path
         return self.load_or_train() if path is None else self._load(path)
 
-    def load_or_train(self, model: str | None = None, *, seed: int | None = None, steps: int | None = None) -> models.VAE:
+    def load_or_train(self, model: str | None = None, *, seed: int | None = None,
+                      steps: int | None = None) -> models.VAE:
         """The released checkpoint of this world, size, model and seed; where there is none, `train`.
 
         With `checkpoint="train"` always the latter. A checkpoint given as a path concerns `c.model` alone.
@@ -107,8 +109,8 @@ class Chapter:
             return self._load(path)
         return self.train(name, seed=seed, steps=steps)
 
-    def train(self, model: str | None = None, *, seed: int | None = None, steps: int | None = None, keep: bool = True,
-              **options: Any) -> models.VAE:
+    def train(self, model: str | None = None, *, seed: int | None = None, steps: int | None = None,
+              keep: bool = True, **options: Any) -> models.VAE:
         """Train for `steps` (default `train_steps`) with the settings of SHORT_SCHEDULE.
 
         Args:
@@ -120,10 +122,12 @@ class Chapter:
         settings = {**SHORT_SCHEDULE, **options}
         with _heartbeat(f"{name} learns {self.world.name}: {steps:,} steps, seed {seed}"):
             if not keep:
-                return training.train(self.world, name, steps=steps, seed=seed, device=self.device, **settings)
+                return training.train(self.world, name, steps=steps, seed=seed, device=self.device,
+                                      **settings)
             key = {name: value for name, value in settings.items() if not callable(value)}
             with self._folder(f"{self.world.name}_{self.image_size}_{name}_s{seed}_{steps}", key) as folder:
-                return training.train(self.world, name, steps=steps, seed=seed, device=self.device, folder=folder, **settings)
+                return training.train(self.world, name, steps=steps, seed=seed, device=self.device,
+                                      folder=folder, **settings)
 
     @functools.cached_property
     def oracle(self) -> Oracle:
@@ -131,14 +135,16 @@ class Chapter:
         from . import oracle
 
         if not self.world.factors:
-            raise InputError(f"world {self.world.name!r} has no factor labels: an oracle cannot learn to read them, so "
-                             "leave out the scores that need one.")
+            raise InputError(
+                f"world {self.world.name!r} has no factor labels: an oracle cannot learn to read them, so "
+                "leave out the scores that need one.")
         path = oracle.release_path(self.world.name, self.image_size)
         if path.is_file():
             return oracle.load(path, self.world).to(self.device)
         with _heartbeat(f"the oracle learns {self.world.name}: {self.oracle_steps:,} steps"), \
                 self._folder(f"{self.world.name}_{self.image_size}_oracle_s{self.seed}_{self.oracle_steps}", {}) as folder:
-            return oracle.train(self.world, steps=self.oracle_steps, seed=self.seed, folder=folder, device=self.device)
+            return oracle.train(self.world, steps=self.oracle_steps, seed=self.seed, folder=folder,
+                                device=self.device)
 
     def _checkpoint(self) -> Path | None:
         """The file to load for `c.model`; None where a model must be trained."""
@@ -156,13 +162,15 @@ class Chapter:
             InputError: it is of another world, or of images of another size or number of channels.
         """
         model = models.load(path)
-        found = model.provenance.get("world", self.world.name), model.config["image_size"], model.config["channels"]
+        found = model.provenance.get("world",
+                                     self.world.name), model.config["image_size"], model.config["channels"]
         expected = self.world.name, self.image_size, self.world.channels
         if found != expected:
             told = [f"{world} at {size}x{size}, {channels} channel{'s' if channels > 1 else ''}"
                     for world, size, channels in (found, expected)]
-            raise InputError(f"checkpoint {path.name} was trained on {told[0]}, but this chapter runs on {told[1]}: give the "
-                             "dataset and image_size it was made for, or checkpoint='auto'.")
+            raise InputError(
+                f"checkpoint {path.name} was trained on {told[0]}, but this chapter runs on {told[1]}: give the "
+                "dataset and image_size it was made for, or checkpoint='auto'.")
         return model.to(self.device)
 
     @contextlib.contextmanager
@@ -170,7 +178,8 @@ class Chapter:
         """runs/models/STEM_KEY, locked; the key changes with settings, data and the code that makes a model."""
         from filelock import FileLock, Timeout
 
-        key = json.dumps({"settings": settings, "data": _fingerprint(self.dataset), "code": _code_digest()}, sort_keys=True)
+        key = json.dumps({"settings": settings, "data": _fingerprint(self.dataset), "code": _code_digest()},
+                         sort_keys=True)
         folder = _runs_folder() / "models" / f"{stem}_{hashlib.sha256(key.encode()).hexdigest()[:10]}"
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
@@ -205,7 +214,8 @@ class Chapter:
         Returns:
             observations (min(n, keep), C, H, W) float32, states (n, M) int64, codes (n, d) float32, all on the CPU.
         """
-        n, model, generator = self.n_observations if n is None else n, model or self.model, self.generator_for(name)
+        n, model, generator = self.n_observations if n is None else n, model or self.model, self.generator_for(
+            name)
         if n < 1:
             raise InputError(f"a sample of n = {n} observations cannot be drawn: expected at least 1.")
         world, size = self.world, self.world.image_size
@@ -245,8 +255,9 @@ class Chapter:
         if self._numbers:
             self._write()
         verdict = "holds" if holds else "does not hold"
-        _display(f'<p class="inc inc-claim{"" if holds else " inc-broken"}"><span class="inc-verdict">{verdict.capitalize()}.'
-                 f"</span> {_inline(text)}</p>", f"{verdict}: {text}")
+        _display(
+            f'<p class="inc inc-claim{"" if holds else " inc-broken"}"><span class="inc-verdict">{verdict.capitalize()}.'
+            f"</span> {_inline(text)}</p>", f"{verdict}: {text}")
         built_in = self.world.source != "yours" and self.released is not False
         if not holds and (always or self.strict or (strict_smoke and built_in)):
             raise BrokenClaim(f"claimed, and not so: {text}")
@@ -282,9 +293,13 @@ class Chapter:
 
     def _write(self) -> Path:
         world = re.sub(r"[^\w.-]+", "_", self.world.name)
-        path = results_folder() / self.profile / world / self.model_name / f"s{self.seed}" / f"{self.chapter}.json"
-        record = {"chapter": self.chapter, "profile": self.profile, "dataset": self.world.name, "model": self.model_name,
-                  "seed": self.seed, "numbers": self._numbers, "claims": self.claims, "provenance": self._provenance()}
+        path = results_folder(
+        ) / self.profile / world / self.model_name / f"s{self.seed}" / f"{self.chapter}.json"
+        record = {
+            "chapter": self.chapter, "profile": self.profile, "dataset": self.world.name,
+            "model": self.model_name, "seed": self.seed, "numbers": self._numbers, "claims": self.claims,
+            "provenance": self._provenance()
+        }
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         return path
@@ -292,13 +307,16 @@ class Chapter:
     def _provenance(self) -> dict[str, Any]:
         path = self._checkpoint_path
         provenance = self.__dict__["model"].provenance if "model" in self.__dict__ else {}
-        return {"commit": _commit(), "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
-                "threads": torch.get_num_threads(), "seconds": round(time.monotonic() - self._begun, 1),
-                "peak_memory_gb": _peak_memory_gb(), "world_source": self.world.source, "image_size": self.image_size,
-                "checkpoint": path.name if path else None, "checkpoint_sha256": sha256(path) if path else None,
-                "released": bool(self.released), "train_steps": provenance.get("steps"),
-                "n_observations": self.n_observations, "torch": torch.__version__.split("+")[0]}
+        return {
+            "commit": _commit(), "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
+            "threads": torch.get_num_threads(), "seconds": round(time.monotonic() - self._begun,
+                                                                 1), "peak_memory_gb": _peak_memory_gb(),
+            "world_source": self.world.source, "image_size": self.image_size,
+            "checkpoint": path.name if path else None, "checkpoint_sha256": sha256(path) if path else None,
+            "released": bool(self.released), "train_steps": provenance.get("steps"),
+            "n_observations": self.n_observations, "torch": torch.__version__.split("+")[0]
+        }
 
     # --- the page ---------------------------------------------------------------------------------------------------
 
@@ -317,13 +335,15 @@ class Chapter:
     def on_your_own_data(self, dataset: str = "my-images.npz") -> None:
         """The command that runs this very chapter on the reader's data."""
         command = f"papermill notebooks/{self.chapter}.ipynb mine.ipynb -p dataset {shlex.quote(dataset)} -f notebooks/profiles/cpu.yaml"
-        _display(f'<p class="inc inc-say">This chapter on your own data:</p><pre class="inc">{html.escape(command)}</pre>',
-                 f"This chapter on your own data:\n{command}")
+        _display(
+            f'<p class="inc inc-say">This chapter on your own data:</p><pre class="inc">{html.escape(command)}</pre>',
+            f"This chapter on your own data:\n{command}")
 
 
-def start(*, chapter: str, profile: str = "smoke", dataset: str = "shapes3d-twin", image_size: int = 64, model: str = "ada-gvae",
-          checkpoint: str = "auto", train_steps: int = 60, n_observations: int = 3000, n_generated: int = 64, oracle_steps: int = 60,
-          seed: int = 0, device: str = "auto", **unknown: Any) -> Chapter:
+def start(*, chapter: str, profile: str = "smoke", dataset: str = "shapes3d-twin", image_size: int = 64,
+          model: str = "ada-gvae", checkpoint: str = "auto", train_steps: int = 60,
+          n_observations: int = 3000, n_generated: int = 64, oracle_steps: int = 60, seed: int = 0,
+          device: str = "auto", **unknown: Any) -> Chapter:
     """Begin a chapter: check its parameters, set threads, device and seed, load the world, say what runs.
 
     Args:
@@ -340,23 +360,31 @@ def start(*, chapter: str, profile: str = "smoke", dataset: str = "shapes3d-twin
     Raises:
         InputError: a parameter is unknown or cannot be used, or the dataset cannot be read.
     """
-    given = {"profile": profile, "dataset": dataset, "image_size": image_size, "model": model, "checkpoint": checkpoint,
-             "train_steps": train_steps, "n_observations": n_observations, "n_generated": n_generated,
-             "oracle_steps": oracle_steps, "seed": seed, "device": device}
+    given = {
+        "profile": profile, "dataset": dataset, "image_size": image_size, "model": model,
+        "checkpoint": checkpoint, "train_steps": train_steps, "n_observations": n_observations,
+        "n_generated": n_generated, "oracle_steps": oracle_steps, "seed": seed, "device": device
+    }
     for name in unknown:
         raise suggest("parameter", name, given)
     for name in ("profile", "dataset", "model", "checkpoint", "device"):
         given[name] = str(given[name]) if isinstance(given[name], os.PathLike) else given[name]
         if not isinstance(given[name], str) or not given[name]:
             raise InputError(f"parameter {name} = {given[name]!r} cannot be used: expected text.")
-    for name, least in (("image_size", 1), ("train_steps", 1), ("n_observations", 1), ("n_generated", 1), ("oracle_steps", 1), ("seed", 0)):
-        if isinstance(given[name], bool) or not isinstance(given[name], numbers.Integral) or given[name] < least:
-            raise InputError(f"parameter {name} = {given[name]!r} cannot be used: expected a whole number of at least {least}.")
+    for name, least in (("image_size", 1), ("train_steps", 1), ("n_observations", 1), ("n_generated", 1),
+                        ("oracle_steps", 1), ("seed", 0)):
+        if isinstance(given[name],
+                      bool) or not isinstance(given[name], numbers.Integral) or given[name] < least:
+            raise InputError(
+                f"parameter {name} = {given[name]!r} cannot be used: expected a whole number of at least {least}."
+            )
     if model not in models.MODELS:
         raise suggest("model", model, models.MODELS)
     device = given["device"] = training.pick_device(device)
     if checkpoint not in ("auto", "train") and not Path(checkpoint).expanduser().is_file():
-        raise InputError(f"checkpoint {checkpoint} does not exist: expected 'auto', 'train' or the path of a .safetensors file.")
+        raise InputError(
+            f"checkpoint {checkpoint} does not exist: expected 'auto', 'train' or the path of a .safetensors file."
+        )
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or min(_cores(), 8)))
     torch.manual_seed(seed)
     world = worlds.load(given["dataset"], image_size=image_size, device=device)
@@ -389,41 +417,52 @@ def show(figure: Figure, caption: str, *, name: str | None = None) -> None:
     """
     alt = getattr(figure, "alt", "")
     if not alt:
-        raise InputError("a figure without alt text cannot be shown: make it with inc_lib.plots, or set figure.alt to a sentence "
-                         "that gives its data.")
+        raise InputError(
+            "a figure without alt text cannot be shown: make it with inc_lib.plots, or set figure.alt to a sentence "
+            "that gives its data.")
+    figure.draw_without_rendering()  # places everything once, for both
+    figure.set_layout_engine("none")
+    box = figure.get_tightbbox().padded(0.02)
     pictures = []
-    for theme, hidden, recolour in (("only-light", "", plots.light), ("only-dark", ' style="display:none"', plots.dark)):
-        source, width, height = _picture(recolour(figure))
+    for theme, hidden, recolour in (("only-light", "", plots.light), ("only-dark", ' style="display:none"',
+                                                                      plots.dark)):
+        source, width, height = _picture(recolour(figure), box)
         pictures.append(f'<img class="{theme}"{hidden} src="{source}" width="{width}" height="{height}" '
                         f'alt="{html.escape(alt)}">')
     plots.light(figure)
     wide = " inc-wide" if getattr(figure, "wide", False) else ""
+    scrolls = ' tabindex="0"' if wide else ""  # so that a keyboard can scroll it
     anchor = f' id="fig-{html.escape(name)}"' if name else ""
-    _display(f'<figure class="inc{wide}"{anchor}><div class="inc-pictures">{"".join(pictures)}</div>'
+    _display(f'<figure class="inc{wide}"{anchor}><div class="inc-pictures"{scrolls}>{"".join(pictures)}</div>'
              f"<figcaption>{_inline(caption)}</figcaption></figure>", f"Figure: {caption} [{alt}]")
 
 
-def table(frame: pd.DataFrame, caption: str, *, digits: int = 2, formats: Mapping[str, str] | None = None, bold: str | None = None,
-          index: bool = True) -> None:
+def table(frame: pd.DataFrame, caption: str, *, digits: int = 2, formats: Mapping[str, str] | None = None,
+          bold: str | None = None, index: bool = True) -> None:
     """Display a DataFrame as a clean table.
 
     Args:
         digits: after the point, of floating numbers.
         formats: column -> format, e.g. {"seconds": ".1f"}.
-        bold: "max" or "min" marks the best number of each row.
+        bold: "max" or "min" marks the best score of each row, ties included; whole numbers are counts and never marked.
         index: whether the index is shown, as the row's heading.
     """
     if bold not in (None, "max", "min"):
         raise InputError(f"bold = {bold!r} cannot be used: expected 'max', 'min' or None.")
     text = frame.astype(object).copy()
     for place, column in enumerate(frame.columns):
-        text.isetitem(place, [_cell(value, (formats or {}).get(column), digits) for value in frame.iloc[:, place]])
-    numeric = [all(_is_number(value) or value is None for value in frame.iloc[:, place]) for place in range(frame.shape[1])]
+        text.isetitem(place,
+                      [_cell(value, (formats or {}).get(column), digits) for value in frame.iloc[:, place]])
+    numeric = [
+        all(_is_number(value) or value is None for value in frame.iloc[:, place])
+        for place in range(frame.shape[1])
+    ]
     best = _best_cells(frame, bold, digits)
     cell = "".join
     labels = ["&#8203;" if frame.index.name is None else html.escape(str(frame.index.name))] if index else []
     head = cell(f'<th class="inc-text" scope="col">{label}</th>' for label in labels) + cell(
-        f'<th scope="col"{"" if right else _TEXT}>{_inline(str(column))}</th>' for column, right in zip(frame.columns, numeric, strict=True))
+        f'<th scope="col"{"" if right else _TEXT}>{_inline(str(column))}</th>'
+        for column, right in zip(frame.columns, numeric, strict=True))
     body = []
     for row, label in enumerate(frame.index):
         cells = [f'<th scope="row">{_inline(str(label))}</th>'] if index else []
@@ -431,9 +470,10 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 2, formats: Mappin
             kind = _TEXT if not right else ' class="inc-best"' if (row, place) in best else ""
             cells.append(f"<td{kind}>{_inline(str(text.iat[row, place]))}</td>")
         body.append(f"<tr>{cell(cells)}</tr>")
-    _display(f'<figure class="inc inc-table-figure"><div class="inc-scroll"><table class="inc-table"><thead><tr>{head}</tr></thead>'
-             f"<tbody>{cell(body)}</tbody></table></div><figcaption>{_inline(caption)}</figcaption></figure>",
-             f"{caption}\n{text.to_string(index=index)}")
+    _display(
+        f'<figure class="inc inc-table-figure"><div class="inc-scroll"><table class="inc-table"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{cell(body)}</tbody></table></div><figcaption>{_inline(caption)}</figcaption></figure>",
+        f"{caption}\n{text.to_string(index=index)}")
 
 
 _TEXT = ' class="inc-text"'
@@ -475,8 +515,8 @@ def _inline(text: str) -> str:
     return "".join(out)
 
 
-def _picture(figure: Figure) -> tuple[str, int, int]:
-    """A figure as a data URI, drawn at twice its size in CSS pixels; and that size.
+def _picture(figure: Figure, box: Bbox) -> tuple[str, int, int]:
+    """The part of a figure inside `box` (inches) as a data URI, drawn at twice its size in CSS pixels; and that size.
 
     WebP, since every browser shows it and a chapter's pictures weigh a quarter of PNG: lossless for line art, visually
     lossless where photographs or renderings bring many colours.
@@ -484,13 +524,12 @@ def _picture(figure: Figure) -> tuple[str, int, int]:
     from PIL import Image, features
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=2 * DPI, bbox_inches="tight", pad_inches=0.02,
-                   pil_kwargs={"compress_level": 1})
+    figure.savefig(buffer, format="png", dpi=2 * DPI, bbox_inches=box, pil_kwargs={"compress_level": 1})
     picture = Image.open(buffer).convert("RGBA")
     small, line_art = io.BytesIO(), picture.getcolors(4096) is not None
     if features.check("webp"):
         kind = "webp"
-        picture.save(small, format=kind, lossless=line_art, quality=70 if line_art else 90, method=4)
+        picture.save(small, format=kind, lossless=line_art, quality=20 if line_art else 90, method=2)
     else:
         kind = "png"
         picture.save(small, format=kind)
@@ -519,8 +558,11 @@ def _best_cells(frame: pd.DataFrame, bold: str | None, digits: int) -> set[tuple
     """(row, column) of the best number of each row, ties after rounding included."""
     found: set[tuple[int, int]] = set()
     for row in range(len(frame)) if bold else ():
-        values = {place: round(float(value), digits) for place, value in enumerate(frame.iloc[row])
-                  if _is_number(value) and math.isfinite(value)}
+        values = {
+            place: round(float(value), digits)
+            for place, value in enumerate(frame.iloc[row].astype(object))
+            if isinstance(value, float | np.floating) and math.isfinite(value)
+        }  # whole numbers are counts
         if len(values) > 1:
             target = max(values.values()) if bold == "max" else min(values.values())
             found |= {(row, place) for place, value in values.items() if value == target}
@@ -554,9 +596,12 @@ def _scalar(name: str, value: Any) -> float | int | None:
     if isinstance(value, numbers.Real):
         if math.isfinite(value):
             return float(value)
-        raise InputError(f"number {name!r} is {'NaN' if math.isnan(value) else 'infinite'}, which a record does not hold: find out why, or record None (not "
-                         "measurable) and say so in the text.")
-    raise InputError(f"number {name!r} is of type {type(value).__name__}: a record holds single numbers; give each its own name.")
+        raise InputError(
+            f"number {name!r} is {'NaN' if math.isnan(value) else 'infinite'}, which a record does not hold: find out why, or record None (not "
+            "measurable) and say so in the text.")
+    raise InputError(
+        f"number {name!r} is of type {type(value).__name__}: a record holds single numbers; give each its own name."
+    )
 
 
 # --- where and on what ----------------------------------------------------------------------------------------------
@@ -620,14 +665,20 @@ def _fingerprint(dataset: str) -> list[Any]:
     if not path.exists() or dataset in worlds.names():
         return [dataset]
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return [str(path.resolve()), *([file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file())]
+    return [
+        str(path.resolve()),
+        *([file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file())
+    ]
 
 
 @functools.cache
 def _code_digest() -> str:
     """Digest of the code that a trained model depends on."""
     package = Path(__file__).resolve().parent
-    files = sorted([*package.glob("models/*.py"), *package.glob("worlds/*.py"), package / "training.py", package / "oracle.py"])
+    files = sorted([
+        *package.glob("models/*.py"), *package.glob("worlds/*.py"), package / "training.py",
+        package / "oracle.py"
+    ])
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes() if file.is_file() else b"")
@@ -639,7 +690,8 @@ def _commit() -> str | None:
     """The project's commit, with "+" where the tree differs from it; None outside of a repository."""
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=20, check=True)
+            done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True,
+                                  timeout=20, check=True)
         except (OSError, subprocess.SubprocessError):
             return None
         return done.stdout.strip()

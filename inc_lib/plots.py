@@ -37,15 +37,20 @@ INK, MUTED, FAINT, PAPER = "#24292f", "#68717b", "#c9d0d7", "#ffffff"  # text, s
 INK_DARK, MUTED_DARK, FAINT_DARK, PAPER_DARK = "#e8ebee", "#a2abb4", "#454d56", "#14181c"
 
 # Okabe-Ito's idea in mid tones: told apart under the common colour deficiencies, visible on white and on near-black.
-SERIES = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56a8dc", "#9a6a3a", "#8c9096", "#7559b8", "#a3a300")
+SERIES = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56a8dc", "#9a6a3a", "#8c9096", "#7559b8",
+          "#a3a300")
 ACCENT, SECOND, WRONG = SERIES[0], SERIES[1], SERIES[3]
-TO_DARK = {INK: INK_DARK, MUTED: MUTED_DARK, FAINT: FAINT_DARK, PAPER: PAPER_DARK,
-           SERIES[0]: "#2f8fd3", SERIES[5]: "#8fcaf0", SERIES[8]: "#9a80dc"}  # three that sink into a dark page
+TO_DARK = {
+    INK: INK_DARK, MUTED: MUTED_DARK, FAINT: FAINT_DARK, PAPER: PAPER_DARK, SERIES[0]: "#2f8fd3",
+    SERIES[5]: "#8fcaf0", SERIES[8]: "#9a80dc"
+}  # three that sink into a dark page
 TO_LIGHT = {dark: light for light, dark in TO_DARK.items()}
 MARKERS = "os^DvPX*<>"
 
-HEAT = LinearSegmentedColormap.from_list("inc-light", ["#ffffff00", "#d5e5f3", "#7fb2dd", "#2873b4", "#0a3a6b"])
-HEAT_DARK = LinearSegmentedColormap.from_list("inc-dark", ["#14181c00", "#17344f", "#2a699f", "#79b4e4", "#e6f3ff"])
+HEAT = LinearSegmentedColormap.from_list("inc-light",
+                                         ["#ffffff00", "#d5e5f3", "#7fb2dd", "#2873b4", "#0a3a6b"])
+HEAT_DARK = LinearSegmentedColormap.from_list("inc-dark",
+                                              ["#14181c00", "#17344f", "#2a699f", "#79b4e4", "#e6f3ff"])
 
 WIDTH = 7.0  # inches: 700 CSS pixels, a page's text column
 STYLE = {
@@ -167,7 +172,9 @@ def _pictures(observations: Any, ndim: int) -> np.ndarray:
     pictures = _array(observations)
     if pictures.ndim != ndim or pictures.shape[-3] not in (1, 3):
         expected = "(n, C, H, W)" if ndim == 4 else "(rows, columns, C, H, W)"
-        raise InputError(f"pictures of shape {tuple(pictures.shape)} cannot be drawn: expected {expected} with C = 1 or 3.")
+        raise InputError(
+            f"pictures of shape {tuple(pictures.shape)} cannot be drawn: expected {expected} with C = 1 or 3."
+        )
     pictures = pictures / 255.0 if pictures.dtype == np.uint8 else pictures.astype(np.float64)
     pictures = np.moveaxis(pictures, -3, -1)
     return np.clip(np.broadcast_to(pictures, (*pictures.shape[:-1], 3)), 0, 1)
@@ -192,12 +199,14 @@ def _number(value: float | None, digits: int = 2) -> str:
 def _and(words: Sequence[str]) -> str:
     """"a, b and c"."""
     words = list(words)
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1] if words else "nothing"
+    return words[0] if len(
+        words) == 1 else ", ".join(words[:-1]) + " and " + words[-1] if words else "nothing"
 
 
 def _text_width(texts: Sequence[str], size: float) -> float:
     """Width in inches of the widest text."""
-    widths = (TextPath((0, 0), line, size=size).get_extents().width for text in texts for line in text.split("\n") if line)
+    widths = (TextPath((0, 0), line, size=size).get_extents().width for text in texts
+              for line in text.split("\n") if line)
     return max((width for width in widths if math.isfinite(width)), default=0.0) / 72
 
 
@@ -224,15 +233,17 @@ def _resample(picture: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((size, size), method), dtype=np.uint8)
 
 
-def _sheet(pictures: np.ndarray, *, row_labels: Sequence[str] | None = None, col_labels: Sequence[str] | None = None,
-           titles: Sequence[Sequence[str]] | None = None, marked: np.ndarray | None = None,
-           dashed: np.ndarray | None = None, blank: np.ndarray | None = None, breaks: Sequence[int] = (),
+def _sheet(pictures: np.ndarray, *, row_labels: Sequence[str] | None = None,
+           col_labels: Sequence[str] | None = None, titles: Sequence[Sequence[str]] | None = None,
+           marked: np.ndarray | None = None, dashed: np.ndarray | None = None,
+           blank: np.ndarray | None = None, holes: np.ndarray | None = None, breaks: Sequence[int] = (),
            heading: str | None = None, most: float = 1.15, bold_rows: Sequence[int] = ()) -> Figure:
     """Pictures (R, K, H, W, 3) as one sheet: the common ground of every grid of pictures.
 
     Args:
         titles: a short text above each picture.
-        marked, dashed, blank: (R, K) bool; outlined as wrong, dashed as made rather than seen, left out.
+        marked, dashed, blank, holes: (R, K) bool; outlined as wrong, dashed as made rather than seen, left out, and shown as
+            an empty box.
         breaks: rows with a wider gap above them.
         most: the widest a picture may be, in inches.
     """
@@ -248,13 +259,16 @@ def _sheet(pictures: np.ndarray, *, row_labels: Sequence[str] | None = None, col
         top = (_text_width(col_labels, size) if rotated else line) + 0.06
     if heading:
         top += line + 0.08
-    above = [line * max((1 + text.count("\n") for text in row if text), default=0) for row in titles or [[]] * rows]
+    above = [
+        line * max((1 + text.count("\n") for text in row if text), default=0) for row in titles or [[]] * rows
+    ]
     tops, height = [], top
     for row in range(rows):
         height += above[row] + (0.14 if row in breaks else 0)
         tops.append(height)
         height += side + gap
-    width = max(left + columns * side + gap * (columns - 1), _text_width([heading], size) if heading else 0) + 0.02
+    width = max(left + columns * side + gap * (columns - 1),
+                _text_width([heading], size) if heading else 0) + 0.02
     figure = Figure(figsize=(width, height), facecolor="none")
     axes = _no_axes(figure.add_axes((0, 0, 1, 1)))
     axes.set_xlim(0, width)
@@ -267,25 +281,31 @@ def _sheet(pictures: np.ndarray, *, row_labels: Sequence[str] | None = None, col
             x = left + column * (side + gap) + 0.01
             if blank is not None and blank[row, column]:
                 continue
+            if holes is not None and holes[row, column]:
+                axes.add_patch(
+                    Rectangle((x + 0.01, y + 0.01), side - 0.02, side - 0.02, fill=False, edgecolor=MUTED,
+                              linewidth=0.7, linestyle=(0, (2, 2))))
+                continue
             wrong = marked is not None and marked[row, column]
             made = dashed is not None and dashed[row, column]
             inset = 0.05 if wrong or made else 0.0
-            axes.imshow(_resample(pictures[row, column], pixels), aspect="auto", zorder=2, interpolation="antialiased",
+            axes.imshow(_resample(pictures[row, column],
+                                  pixels), aspect="auto", zorder=2, interpolation="antialiased",
                         extent=(x + inset, x + side - inset, y + side - inset, y + inset))
             if wrong or made:
                 axes.add_patch(Rectangle((x + 0.01, y + 0.01), side - 0.02, side - 0.02, fill=False, zorder=3,
                                          edgecolor=WRONG if wrong else SECOND, linewidth=1.8,
                                          linestyle="-" if wrong else (0, (3, 1.6))))
             if titles is not None and titles[row][column]:
-                axes.text(x + side / 2, y - 0.035, titles[row][column], ha="center", va="bottom", fontsize=small,
-                          color=WRONG if wrong else INK, linespacing=1.1)
+                axes.text(x + side / 2, y - 0.035, titles[row][column], ha="center", va="bottom",
+                          fontsize=small, color=WRONG if wrong else INK, linespacing=1.1)
         if row_labels is not None:
             axes.text(left - 0.08, y + side / 2, row_labels[row], ha="right", va="center", fontsize=size,
                       fontweight="bold" if row in bold_rows else "normal")
     if col_labels is not None:
         for column, label in enumerate(col_labels):
-            axes.text(left + column * (side + gap) + side / 2 + 0.01, top - 0.05, label, ha="center", va="bottom",
-                      fontsize=size, rotation=90 if rotated else 0)
+            axes.text(left + column * (side + gap) + side / 2 + 0.01, top - 0.05, label, ha="center",
+                      va="bottom", fontsize=size, rotation=90 if rotated else 0)
     if heading:
         axes.text(0.0 if row_labels is None else left, 0.02, heading, ha="left", va="top", fontsize=size)
     return figure
@@ -316,7 +336,8 @@ def image_grid(observations: Any, *, columns: int | None = None, row_labels: Seq
         rows, columns = pictures.shape[:2]
         n, blank = rows * columns, None
     if titles is not None:
-        flat = [str(text) for text in np.asarray(titles, dtype=object).reshape(-1)] + [""] * (rows * columns - n)
+        flat = [str(text)
+                for text in np.asarray(titles, dtype=object).reshape(-1)] + [""] * (rows * columns - n)
         titles = [flat[row * columns:(row + 1) * columns] for row in range(rows)]
     if marked is not None:
         flat = np.zeros(rows * columns, bool)
@@ -338,51 +359,72 @@ def factor_sheet(world: World, *, state: Any = None, generator: Any = None, most
     """One row a factor: its attributes while all other factors stay as in `state`.
 
     Args:
-        state: (M,) the state varied (default: drawn with `generator`, else ordered factors in their middle and the others
-            spread, so that hues differ).
+        state: (M,) the state varied. Default: drawn with `generator`; without one, ordered factors in their middle and the others
+            spread, so that hues differ, or some observation of a dataset with holes.
         most: attributes shown per factor; a longer factor is thinned evenly, first and last kept.
 
+    A combination that a dataset does not hold is an empty box.
+
     Raises:
-        InputError: the world has no factor labels, or cannot render the state varied.
+        InputError: the world has no factor labels.
     """
     import torch
 
     if not world.factors:
-        raise InputError(f"world {world.name!r} has no factor labels: there is no factor to show; use image_grid.")
-    if state is None:
-        state = world.states(1, generator)[0] if generator is not None else [
-            factor.size // 2 if factor.kind == "ordered" else int(factor.size * (0.1 + 0.618 * i) % factor.size)
-            for i, factor in enumerate(world.factors)]
+        raise InputError(
+            f"world {world.name!r} has no factor labels: there is no factor to show; use image_grid.")
+    if state is None and (generator is not None or not getattr(world, "is_complete", True)):
+        state = world.states(1, generator or torch.Generator().manual_seed(0))[0]
+    elif state is None:
+        state = [
+            factor.size // 2 if factor.kind == "ordered" else int(factor.size * (0.1 + 0.618 * i) %
+                                                                  factor.size)
+            for i, factor in enumerate(world.factors)
+        ]
     state = torch.as_tensor(_array(state)).long()
     shown = [np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(int)) for size in world.sizes]
-    columns = max(map(len, shown))
-    states = state.repeat(len(shown) * columns, 1)
-    for row, attributes in enumerate(shown):
-        states[row * columns:row * columns + len(attributes), row] = torch.as_tensor(attributes)
-    pictures = _pictures(world.render(states), 4)
-    blank = np.array([[column >= len(attributes) for column in range(columns)] for attributes in shown])
     names = [attribute_names(factor) for factor in world.factors]
-    titles = [[names[row][k] for k in attributes] + [""] * (columns - len(attributes)) for row, attributes in enumerate(shown)]
-    figure = _sheet(pictures.reshape(len(shown), columns, *pictures.shape[1:]), titles=titles, blank=blank,
+    rows, columns = len(shown), max(map(len, shown))
+    pictures = np.zeros((rows, columns, world.image_size, world.image_size, 3))
+    blank, holes = np.ones((rows, columns), bool), np.zeros((rows, columns), bool)
+    titles = [[""] * columns for _ in range(rows)]
+    for row, attributes in enumerate(shown):
+        for column, attribute in enumerate(attributes):
+            blank[row, column], titles[row][column] = False, names[row][attribute]
+            varied = state.clone()
+            varied[row] = int(attribute)
+            try:
+                pictures[row, column] = _pictures(world.render(varied[None]), 4)[0]
+            except InputError:  # a dataset that does not hold this combination
+                holes[row, column] = True
+    figure = _sheet(pictures, titles=titles, blank=blank, holes=holes,
                     row_labels=[factor.name for factor in world.factors])
-    parts = [f"{factor.name}, {factor.size} attributes ({names[row][0]} to {names[row][-1]})" if factor.size > 1
-             else f"{factor.name}, constant" for row, factor in enumerate(world.factors)]
-    return _finish(figure, f"{world.name}: a row of pictures for each of {len(parts)} factors, only that factor changing along "
-                           f"the row: {'; '.join(parts)}.")
+    parts = [
+        f"{factor.name}, {factor.size} attributes ({names[row][0]} to {names[row][-1]})"
+        if factor.size > 1 else f"{factor.name}, constant" for row, factor in enumerate(world.factors)
+    ]
+    missing = f" Not in the data: {int(holes.sum())} of {int((~blank).sum())} combinations shown." if holes.any(
+    ) else ""
+    return _finish(
+        figure,
+        f"{world.name}: a row of pictures for each of {len(parts)} factors, only that factor changing along "
+        f"the row: {'; '.join(parts)}.{missing}")
 
 
 @_styled
 def pairs(first: Any, second: Any, *, captions: Sequence[str] | None = None) -> Figure:
     """Weak supervision: pairs of observations (n, C, H, W), one above the other, e.g. captioned by the factors that differ."""
     pictures = np.stack([_pictures(first, 4), _pictures(second, 4)])
-    titles = None if captions is None else [[text.replace(", ", "\n") for text in captions], [""] * len(captions)]
+    titles = None if captions is None else [[text.replace(", ", "\n")
+                                             for text in captions], [""] * len(captions)]
     figure = _sheet(pictures, titles=titles)
     alt = f"{pictures.shape[1]} pairs of pictures, one above the other."
     return _finish(figure, alt + (f" They differ in: {'; '.join(captions)}." if captions is not None else ""))
 
 
 @_styled
-def cluster_grid(observations: Any, labels: Any, names: Sequence[str], *, per_cluster: int = 8, title: str | None = None) -> Figure:
+def cluster_grid(observations: Any, labels: Any, names: Sequence[str], *, per_cluster: int = 8,
+                 title: str | None = None) -> Figure:
     """A row a cluster: the first `per_cluster` observations that carry its label.
 
     Args:
@@ -416,16 +458,20 @@ def before_after(before: Any, after: Any, names: Sequence[str], *, factor: str |
     pictures = np.concatenate([_pictures(before, 4)[None], _pictures(after, 5)])
     figure = _sheet(pictures, row_labels=["samples", *names], breaks=(1,), bold_rows=(0,))
     of = f" of {factor}" if factor else ""
-    return _finish(figure, f"First row: {pictures.shape[1]} random samples. Each further row: what an atomic action{of} makes of "
-                           f"them: {_and([str(name) for name in names])}.")
+    return _finish(
+        figure,
+        f"First row: {pictures.shape[1]} random samples. Each further row: what an atomic action{of} makes of "
+        f"them: {_and([str(name) for name in names])}.")
 
 
 @_styled
-def traversal(images: Any, *, row_labels: Sequence[str] | None = None, values: Sequence[float | str] | None = None,
-              title: str | None = None) -> Figure:
+def traversal(images: Any, *, row_labels: Sequence[str] | None = None,
+              values: Sequence[float | str] | None = None, title: str | None = None) -> Figure:
     """Decoded images (rows, steps, C, H, W): a row a sample or code, a column a step along the code or an atomic action."""
     pictures = _pictures(images, 5)
-    labels = None if values is None else [value if isinstance(value, str) else f"{value:.2g}" for value in values]
+    labels = None if values is None else [
+        value if isinstance(value, str) else f"{value:.2g}" for value in values
+    ]
     figure = _sheet(pictures, row_labels=row_labels, col_labels=labels, heading=title)
     alt = f"{title}. " if title else ""
     alt += f"A traversal: {pictures.shape[0]} rows of {pictures.shape[1]} decoded pictures"
@@ -452,12 +498,14 @@ def misread(observations: Any, asked: Any, read: Any, names: Sequence[str], *, m
     rows = -(-len(order) // columns)
     sheet = np.zeros((rows * columns, *pictures.shape[1:]))
     sheet[:len(order)] = pictures[order]
-    titles = [f"{names[asked[index]]}\n→ {names[read[index]]}" for index in order] + [""] * (rows * columns - len(order))
+    titles = [f"{names[asked[index]]}\n→ {names[read[index]]}"
+              for index in order] + [""] * (rows * columns - len(order))
     figure = _sheet(sheet.reshape(rows, columns, *pictures.shape[1:]),
                     titles=[titles[row * columns:(row + 1) * columns] for row in range(rows)],
                     blank=(np.arange(rows * columns) >= len(order)).reshape(rows, columns))
     top = ", ".join(f"{names[a]} read as {names[b]} ({len(indices)})" for (a, b), indices in ranked[:4])
-    return _finish(figure, f"{len(order)} of the {n_wrong:,} misread pictures among {total:,}; most frequent: {top}.")
+    return _finish(
+        figure, f"{len(order)} of the {n_wrong:,} misread pictures among {total:,}; most frequent: {top}.")
 
 
 @_styled
@@ -469,18 +517,23 @@ def peeks(pictures: Any, steps: Sequence[int], *, originals: Any = None) -> Figu
         rows, labels = np.concatenate([_pictures(originals, 4)[None], rows]), ["originals", *labels]
     figure = _sheet(rows, row_labels=labels, breaks=(1,) if originals is not None else (),
                     bold_rows=(0,) if originals is not None else ())
-    return _finish(figure, f"Reconstructions of {rows.shape[1]} observations after {_and([f'{step:,}' for step in steps])} steps"
-                           f"{', below the originals' if originals is not None else ''}.")
+    return _finish(
+        figure,
+        f"Reconstructions of {rows.shape[1]} observations after {_and([f'{step:,}' for step in steps])} steps"
+        f"{', below the originals' if originals is not None else ''}.")
 
 
 @_styled
-def combination_pictures(observations: Any, held: Any, *, row_labels: Sequence[str], col_labels: Sequence[str]) -> Figure:
+def combination_pictures(observations: Any, held: Any, *, row_labels: Sequence[str],
+                         col_labels: Sequence[str]) -> Figure:
     """A picture for every combination of two factors, (R, K, C, H, W); those not `held` by the data (R, K) are dashed: made, not seen."""
     held = _array(held).astype(bool)
     figure = _sheet(_pictures(observations, 5), row_labels=row_labels, col_labels=col_labels, dashed=~held)
     made = [f"{row_labels[r]} with {col_labels[k]}" for r, k in np.argwhere(~held)]
-    return _finish(figure, f"Pictures of all {held.size} combinations of {_and(row_labels)} with {_and(col_labels)}. "
-                           f"Dashed, absent from the data: {len(made)}{' (' + ', '.join(made) + ')' if 0 < len(made) <= 12 else ''}.")
+    return _finish(
+        figure, f"Pictures of all {held.size} combinations of {_and(row_labels)} with {_and(col_labels)}. "
+        f"Dashed, absent from the data: {len(made)}{' (' + ', '.join(made) + ')' if 0 < len(made) <= 12 else ''}."
+    )
 
 
 # --- codes and partitions -------------------------------------------------------------------------------------------
@@ -489,16 +542,19 @@ def _explained(index: np.ndarray, states: np.ndarray) -> np.ndarray:
     """I(partition; factor) / H(factor) of one code's partitions `index` (n,), for each column of states; 0 where it is constant."""
     from sklearn.metrics import homogeneity_score
 
-    return np.array([homogeneity_score(column, index) if len(np.unique(column)) > 1 else 0.0 for column in states.T])
+    return np.array(
+        [homogeneity_score(column, index) if len(np.unique(column)) > 1 else 0.0 for column in states.T])
 
 
-def _rug(axes: Axes, x: np.ndarray, colours: Any, *, low: float, high: float, seed: int = 0, most: int = 800) -> None:
+def _rug(axes: Axes, x: np.ndarray, colours: Any, *, low: float, high: float, seed: int = 0,
+         most: int = 800) -> None:
     """Points (x, somewhere between low and high), thinned to `most`: a rug with room for its points."""
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(x))[:most]
     colours = np.asarray(colours, dtype=object)[chosen] if not isinstance(colours, str) else colours
-    axes.scatter(x[chosen], rng.uniform(low, high, len(chosen)), s=5, c=list(colours) if not isinstance(colours, str) else colours,
-                 linewidths=0, alpha=0.8, rasterized=True)
+    axes.scatter(x[chosen], rng.uniform(low, high, len(chosen)), s=5,
+                 c=list(colours) if not isinstance(colours, str) else colours, linewidths=0, alpha=0.8,
+                 rasterized=True)
 
 
 def _density(axes: Axes, partitioning: Any, dimension: int, *, rug: bool = True) -> tuple[float, float]:
@@ -521,9 +577,9 @@ def _density(axes: Axes, partitioning: Any, dimension: int, *, rug: bool = True)
 
 
 @_styled
-def code_densities(partitioning: Any, codes: Any = None, states: Any = None, factors: Sequence[Factor] | None = None, *,
-                   dimensions: Sequence[int] | None = None, information: Any = None, columns: int | None = None,
-                   threshold: float = 0.1) -> Figure:
+def code_densities(partitioning: Any, codes: Any = None, states: Any = None,
+                   factors: Sequence[Factor] | None = None, *, dimensions: Sequence[int] | None = None,
+                   information: Any = None, columns: int | None = None, threshold: float = 0.1) -> Figure:
     """A panel a code: its density, the cuts at its minima, and a rug of observations coloured by attribute.
 
     The rug takes the colours of the factor whose entropy the code's partitions explain best, and says how much of it; it
@@ -568,6 +624,43 @@ def code_densities(partitioning: Any, codes: Any = None, states: Any = None, fac
 
 
 @_styled
+def density_stack(partitionings: Mapping[str, Any], dimension: int, *, codes: Any = None,
+                  attributes: Any = None, factor: Factor | None = None) -> Figure:
+    """One code under several partitionings, a row each: bandwidth rules on the same codes, or the same code while training.
+
+    Args:
+        partitionings: label -> Partitioning.
+        dimension: the code; a mapping from label to code where they differ (codes may change places between models).
+        codes: (n, d) for a rug, or a mapping from label to codes.
+        attributes: (n,) int, colours the rug; needs `factor`.
+    """
+    left = _text_width(list(partitionings), 11) + 0.15
+    height = 0.85 * len(partitionings) + 0.35
+    figure = _figure(height)
+    panels = figure.subplots(len(partitionings), 1, squeeze=False)[:, 0]
+    figure.get_layout_engine().set(h_pad=0.01, hspace=0.0)
+    colours: Any = MUTED if attributes is None else np.asarray(attribute_colours(factor),
+                                                               dtype=object)[_array(attributes).astype(int)]
+    parts, limits = [], []
+    for axes, (label, partitioning) in zip(panels, partitionings.items(), strict=True):
+        at = dimension[label] if isinstance(dimension, Mapping) else dimension
+        own = codes[label] if isinstance(codes, Mapping) else codes
+        limits.append(_density(axes, partitioning, at, rug=own is not None))
+        if own is not None:
+            _rug(axes, _array(own)[:, at], colours, low=-0.40, high=-0.08)
+        n = len(partitioning.edges[at]) + 1
+        axes.set_ylabel(str(label), rotation=0, ha="left", va="center", labelpad=left * 72)
+        axes.text(1.0, 0.98, f"{n} partition{'s' if n > 1 else ''}", transform=axes.transAxes, ha="right",
+                  va="top", fontsize=10, color=MUTED)
+        axes.tick_params(labelbottom=axes is panels[-1], bottom=axes is panels[-1])
+        parts.append(f"{label}: {n} partitions")
+    for axes in panels:
+        axes.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
+    which = f"Code {dimension}" if not isinstance(dimension, Mapping) else "One code"
+    return _finish(figure, f"{which}, its density and cuts. {'; '.join(parts)}.")
+
+
+@_styled
 def density_with_action(partitioning: Any, dimension: int, action: Any, *, codes: Any = None, label: str = "",
                         generator: Any = None, n: int = 20_000) -> Figure:
     """One code: density, cuts, the partitions that an atomic action owns in it (shaded), and what the action draws from."""
@@ -594,8 +687,10 @@ def density_with_action(partitioning: Any, dimension: int, action: Any, *, codes
                          Line2D([], [], color=SECOND, linewidth=2, label="what the action draws")],
                 loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, handlelength=1.4, columnspacing=1.2)
     spans = _and([f"{a:.2f} to {b:.2f}" for a, b in owned])
-    return _finish(figure, f"Code {dimension} {label}: {len(partitioning.edges[dimension]) + 1} partitions; the action owns {spans} and "
-                           f"draws values of mean {drawn.mean():.2f} and standard deviation {drawn.std():.2f}.")
+    return _finish(
+        figure,
+        f"Code {dimension} {label}: {len(partitioning.edges[dimension]) + 1} partitions; the action owns {spans} and "
+        f"draws values of mean {drawn.mean():.2f} and standard deviation {drawn.std():.2f}.")
 
 
 @_styled
@@ -612,28 +707,34 @@ def scatter2d(codes: Any, values: Any, factor: Factor | None = None, *, dimensio
     for k in range(factor.size):
         at = values[chosen] == k
         marker = MARKERS[k % len(MARKERS)] if factor.kind == "categorical" else "o"
-        axes.scatter(x[at], y[at], s=13, c=colours[k], marker=marker, linewidths=0, alpha=0.75, label=names[k], rasterized=True)
+        axes.scatter(x[at], y[at], s=13, c=colours[k], marker=marker, linewidths=0, alpha=0.75,
+                     label=names[k], rasterized=True)
     for edge in edges[dimensions[0]] if edges is not None else ():
         axes.axvline(edge, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
     for edge in edges[dimensions[1]] if edges is not None else ():
         axes.axhline(edge, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
     axes.set_xlabel(_code(dimensions[0]))
     axes.set_ylabel(_code(dimensions[1]), rotation=0, labelpad=10)
-    shown = range(factor.size) if factor.size <= 12 else np.unique(np.linspace(0, factor.size - 1, 8).round().astype(int))
+    shown = range(factor.size) if factor.size <= 12 else np.unique(
+        np.linspace(0, factor.size - 1, 8).round().astype(int))
     handles = axes.get_legend_handles_labels()[0]
-    legend = axes.legend(handles=[handles[k] for k in shown], title=factor.name, loc="center left", bbox_to_anchor=(1.01, 0.5),
-                         markerscale=1.8, handletextpad=0.2, alignment="left")
+    legend = axes.legend(handles=[handles[k] for k in shown], title=factor.name, loc="center left",
+                         bbox_to_anchor=(1.01, 0.5), markerscale=1.8, handletextpad=0.2, alignment="left")
     for handle in legend.legend_handles:
         handle.set_alpha(1)
-    means = ", ".join(f"{names[k]} at ({x[values[chosen] == k].mean():.1f}, {y[values[chosen] == k].mean():.1f})"
-                      for k in shown if (values[chosen] == k).any())
-    return _finish(figure, f"Codes {dimensions[0]} and {dimensions[1]} of {len(chosen):,} observations coloured by {factor.name}; "
-                           f"mean positions: {means}.")
+    means = ", ".join(
+        f"{names[k]} at ({x[values[chosen] == k].mean():.1f}, {y[values[chosen] == k].mean():.1f})"
+        for k in shown if (values[chosen] == k).any())
+    return _finish(
+        figure,
+        f"Codes {dimensions[0]} and {dimensions[1]} of {len(chosen):,} observations coloured by {factor.name}; "
+        f"mean positions: {means}.")
 
 
 @_styled
-def partition_comparison(codes_1d: Any, attributes: Any, methods: Mapping[str, Any], factor: Factor | None = None, *,
-                         scores: Mapping[str, str] | None = None, dimension: int | None = None) -> Figure:
+def partition_comparison(codes_1d: Any, attributes: Any, methods: Mapping[str,
+                                                                          Any], factor: Factor | None = None,
+                         *, scores: Mapping[str, str] | None = None, dimension: int | None = None) -> Figure:
     """One code cut by several methods: the attributes' histogram above, a strip with the cuts for each method below.
 
     Args:
@@ -651,7 +752,8 @@ def partition_comparison(codes_1d: Any, attributes: Any, methods: Mapping[str, A
     panels = figure.subplots(1 + len(methods), 1, sharex=True, height_ratios=[2.4] + [1] * len(methods))
     figure.get_layout_engine().set(h_pad=0.02, hspace=0.02)
     top = panels[0]
-    top.hist([x[attributes == k] for k in range(factor.size)], bins=np.linspace(low, high, 140), stacked=True, color=colours, linewidth=0)
+    top.hist([x[attributes == k] for k in range(factor.size)], bins=np.linspace(low, high, 140), stacked=True,
+             color=colours, linewidth=0)
     top.set_yticks([])
     top.spines["left"].set_visible(False)
     top.tick_params(bottom=False)
@@ -659,7 +761,8 @@ def partition_comparison(codes_1d: Any, attributes: Any, methods: Mapping[str, A
         ceiling = top.get_ylim()[1]
         for k in range(factor.size):
             if (attributes == k).any():
-                top.text(np.median(x[attributes == k]), ceiling * 1.02, names[k], ha="center", va="bottom", fontsize=10)
+                top.text(np.median(x[attributes == k]), ceiling * 1.02, names[k], ha="center", va="bottom",
+                         fontsize=10)
     else:
         top.set_title(f"coloured by {factor.name}", loc="right", color=MUTED, fontsize=10)
     rng = np.random.default_rng(0)
@@ -670,8 +773,8 @@ def partition_comparison(codes_1d: Any, attributes: Any, methods: Mapping[str, A
         bounds = np.concatenate([[low], cuts[(cuts > low) & (cuts < high)], [high]])
         for k in range(0, len(bounds) - 1, 2):
             axes.axvspan(bounds[k], bounds[k + 1], color=MUTED, alpha=0.13, linewidth=0)
-        axes.scatter(x[chosen], rng.uniform(0.12, 0.88, len(chosen)), s=4, c=list(point_colours[chosen]), linewidths=0, alpha=0.8,
-                     rasterized=True)
+        axes.scatter(x[chosen], rng.uniform(0.12, 0.88, len(chosen)), s=4, c=list(point_colours[chosen]),
+                     linewidths=0, alpha=0.8, rasterized=True)
         for cut in bounds[1:-1]:
             axes.axvline(cut, color=INK, linewidth=1.3)
         axes.set_ylim(0, 1)
@@ -680,12 +783,15 @@ def partition_comparison(codes_1d: Any, attributes: Any, methods: Mapping[str, A
         axes.spines["left"].set_visible(False)
         axes.spines["bottom"].set_visible(axes is panels[-1])
         score = (scores or {}).get(name, f"{len(cuts) + 1} partitions")
-        axes.text(1.01, 0.5, score.replace(", ", "\n"), transform=axes.transAxes, va="center", fontsize=10, color=MUTED)
+        axes.text(1.01, 0.5, score.replace(", ", "\n"), transform=axes.transAxes, va="center", fontsize=10,
+                  color=MUTED)
     panels[-1].set_xlim(low, high)
     panels[-1].set_xlabel(_code(dimension) if dimension is not None else "code")
-    parts = "; ".join(f"{name} makes {len(_array(cuts).ravel()) + 1} partitions" + (f" ({scores[name]})" if scores and name in scores else "")
+    parts = "; ".join(f"{name} makes {len(_array(cuts).ravel()) + 1} partitions" +
+                      (f" ({scores[name]})" if scores and name in scores else "")
                       for name, cuts in methods.items())
-    return _finish(figure, f"One code of {len(x):,} observations, {factor.size} attributes of {factor.name}: {parts}.")
+    return _finish(
+        figure, f"One code of {len(x):,} observations, {factor.size} attributes of {factor.name}: {parts}.")
 
 
 # --- matrices -------------------------------------------------------------------------------------------------------
@@ -694,7 +800,8 @@ def _heat_text(axes: Axes, values: np.ndarray, norm: Normalize, digits: int, siz
     """Write each value in its cell, light on strong cells and dark on weak ones."""
     for (row, column), value in np.ndenumerate(values):
         strong = math.isfinite(value) and norm(value) > 0.55
-        axes.text(column, row, _number(value, digits), ha="center", va="center", fontsize=size, color=PAPER if strong else INK)
+        axes.text(column, row, _number(value, digits), ha="center", va="center", fontsize=size,
+                  color=PAPER if strong else INK)
 
 
 def _hinton_squares(axes: Axes, importance: np.ndarray, rows: np.ndarray, side: float, height: float) -> None:
@@ -702,19 +809,21 @@ def _hinton_squares(axes: Axes, importance: np.ndarray, rows: np.ndarray, side: 
     largest = max(float(np.abs(importance).max(initial=0)), 1e-12)
     for (code, factor), value in np.ndenumerate(importance):
         part = math.sqrt(abs(float(value)) / largest)
-        axes.add_patch(Rectangle((code - part * side / 2, rows[factor] - part * height / 2), part * side, part * height,
-                                 facecolor=INK, edgecolor="none"))
+        axes.add_patch(
+            Rectangle((code - part * side / 2, rows[factor] - part * height / 2), part * side, part * height,
+                      facecolor=INK, edgecolor="none"))
 
 
 def _hinton_alt(importance: np.ndarray, codes: Sequence[str], factors: Sequence[str]) -> str:
     shares = importance / np.maximum(importance.sum(0, keepdims=True), 1e-12)
     best = shares.argmax(0)
-    return "; ".join(f"{name} by {codes[best[i]]} ({shares[best[i], i]:.2f} of its importance)" for i, name in enumerate(factors))
+    return "; ".join(f"{name} by {codes[best[i]]} ({shares[best[i], i]:.2f} of its importance)"
+                     for i, name in enumerate(factors))
 
 
 @_styled
-def hinton(importance: Any, *, row_labels: Sequence[str] | None = None, col_labels: Sequence[str] | None = None,
-           title: str | None = None) -> Figure:
+def hinton(importance: Any, *, row_labels: Sequence[str] | None = None,
+           col_labels: Sequence[str] | None = None, title: str | None = None) -> Figure:
     """Hinton diagram of an importance matrix (d codes, M factors): area is importance. Drawn with a row a factor, a column a code."""
     importance = _array(importance).astype(float)
     d, m = importance.shape
@@ -724,23 +833,48 @@ def hinton(importance: Any, *, row_labels: Sequence[str] | None = None, col_labe
     cell = min(0.46, (WIDTH - left - 0.1) / d)
     figure = _figure(cell * m + 0.45 + (0.3 if title else 0), left + cell * d + 0.1)
     axes = figure.subplots()
+    _hinton_axes(axes, importance, codes, factors)
+    if title:
+        axes.set_title(title)
+    told = [f"code {k}" for k in range(d)] if row_labels is None else codes
+    return _finish(
+        figure,
+        f"{title + '. ' if title else ''}Hinton diagram of {d} codes and {m} factors. Best predicted: "
+        f"{_hinton_alt(importance, told, factors)}.")
+
+
+@_styled
+def hintons(importances: Mapping[str, Any], *, col_labels: Sequence[str]) -> Figure:
+    """Hinton diagrams of several models side by side on the same factors: {model: importance (d, M)}."""
+    matrices = {name: _array(matrix).astype(float) for name, matrix in importances.items()}
+    m = len(col_labels)
+    figure = _figure(0.27 * m + 0.75)
+    widths = [len(matrix) for matrix in matrices.values()]
+    panels = figure.subplots(1, len(matrices), squeeze=False, width_ratios=widths)[0]
+    parts = []
+    for axes, (name, matrix) in zip(panels, matrices.items(), strict=True):
+        _hinton_axes(axes, matrix, [_code(k) for k in range(len(matrix))],
+                     col_labels if axes is panels[0] else [""] * m)
+        axes.set_title(name)
+        parts.append(f"{name}: {_hinton_alt(matrix, [f'code {k}' for k in range(len(matrix))], col_labels)}")
+    return _finish(figure, f"Hinton diagrams; each factor's best code. {'. '.join(parts)}.")
+
+
+def _hinton_axes(axes: Axes, importance: np.ndarray, codes: Sequence[str], factors: Sequence[str]) -> None:
+    """A Hinton diagram with a row a factor, a column a code."""
+    d, m = importance.shape
     axes.set_xlim(-0.5, d - 0.5)
     axes.set_ylim(m - 0.5, -0.5)
     axes.set_aspect("equal")
-    for line in np.arange(0.5, m - 0.5):
-        axes.axhline(line, color=FAINT, linewidth=0.6)
-    for line in np.arange(0.5, d - 0.5):
-        axes.axvline(line, color=FAINT, linewidth=0.6)
+    for line in range(m - 1):
+        axes.axhline(line + 0.5, color=FAINT, linewidth=0.6)
+    for line in range(d - 1):
+        axes.axvline(line + 0.5, color=FAINT, linewidth=0.6)
     _hinton_squares(axes, importance, np.arange(m), 0.92, 0.92)
     axes.set_xticks(range(d), codes)
     axes.set_yticks(range(m), factors)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    if title:
-        axes.set_title(title)
-    told = [f"code {k}" for k in range(d)] if row_labels is None else codes
-    return _finish(figure, f"{title + '. ' if title else ''}Hinton diagram of {d} codes and {m} factors. Best predicted: "
-                           f"{_hinton_alt(importance, told, factors)}.")
 
 
 def _cooccurrence(axes: Axes, matrix: Any, *, threshold: float | None, label_rows: bool) -> str:
@@ -757,18 +891,22 @@ def _cooccurrence(axes: Axes, matrix: Any, *, threshold: float | None, label_row
     starts = np.concatenate([[0], np.cumsum(widths)])
     bounds = np.concatenate([[0], np.cumsum([factor.size for factor in factors])])
     rows = len(counts)
-    share = _array(matrix.values).astype(float) * len(shown)  # rows sum to 1 over all codes, hence to 1 within each
+    share = _array(matrix.values).astype(float) * len(
+        shown)  # rows sum to 1 over all codes, hence to 1 within each
     for place, start, width in zip(places, starts, widths, strict=False):
         extent = (start, start + width, rows, 0)
         if len(place) == 1:
             axes.add_patch(Rectangle((start, 0), width, rows, facecolor=FAINT, alpha=0.45, linewidth=0))
             continue
-        axes.imshow(share[:, place], cmap=HEAT, vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=extent)
+        axes.imshow(share[:, place], cmap=HEAT, vmin=0, vmax=1, aspect="auto", interpolation="nearest",
+                    extent=extent)
         if threshold is not None:
             f1 = _cell_f1(counts[:, place], bounds)
             cell = width / len(place)
             for row, column in np.argwhere(f1 >= threshold):
-                axes.add_patch(Rectangle((start + column * cell, row), cell, 1, fill=False, edgecolor=SECOND, linewidth=1.0))
+                axes.add_patch(
+                    Rectangle((start + column * cell, row), cell, 1, fill=False, edgecolor=SECOND,
+                              linewidth=1.0))
     for edge in starts[1:-1]:
         axes.axvline(edge, color=MUTED, linewidth=0.6)
     for edge in bounds[1:-1]:
@@ -776,15 +914,21 @@ def _cooccurrence(axes: Axes, matrix: Any, *, threshold: float | None, label_row
     axes.set_xlim(0, starts[-1])
     axes.set_ylim(rows, 0)
     axes.set_xticks((starts[1:] + starts[:-1]) / 2, [_code(dimension) for dimension in shown])
-    axes.set_yticks((bounds[1:] + bounds[:-1]) / 2 if label_rows else [], [f.name for f in factors] if label_rows else [])
+    axes.set_yticks((bounds[1:] + bounds[:-1]) / 2 if label_rows else [],
+                    [f.name for f in factors] if label_rows else [])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color(MUTED)
-    best = np.stack([_cell_f1(counts[:, place], bounds).max(1) for place in places], axis=1)  # (attributes, codes)
+    best = np.stack([_cell_f1(counts[:, place], bounds).max(1) for place in places],
+                    axis=1)  # (attributes, codes)
     means = np.stack([best[low:high].mean(0) for low, high in zip(bounds, bounds[1:], strict=False)])
-    parts = [f"{factor.name} {mean.max():.2f} in code {shown[mean.argmax()]}" for factor, mean in zip(factors, means, strict=True)]
-    return (f"co-occurrence of {rows} attributes with {len(dimensions)} partitions of {len(shown)} codes; how well the best single "
-            f"partition identifies an attribute (F1, mean over attributes, best code): {', '.join(parts)}.")
+    parts = [
+        f"{factor.name} {mean.max():.2f} in code {shown[mean.argmax()]}"
+        for factor, mean in zip(factors, means, strict=True)
+    ]
+    return (
+        f"co-occurrence of {rows} attributes with {len(dimensions)} partitions of {len(shown)} codes; how well the best single "
+        f"partition identifies an attribute (F1, mean over attributes, best code): {', '.join(parts)}.")
 
 
 def _cell_f1(counts: np.ndarray, bounds: np.ndarray) -> np.ndarray:
@@ -795,7 +939,8 @@ def _cell_f1(counts: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 
 
 def _heat_scale(figure: Figure, axes: Any, label: str, **options: Any) -> None:
-    colour_bar = figure.colorbar(matplotlib.cm.ScalarMappable(Normalize(0, 1), HEAT), ax=axes, ticks=[0, 0.5, 1], **options)
+    colour_bar = figure.colorbar(matplotlib.cm.ScalarMappable(Normalize(0, 1), HEAT), ax=axes,
+                                 ticks=[0, 0.5, 1], **options)
     colour_bar.outline.set_visible(False)
     colour_bar.ax.tick_params(length=0)
     colour_bar.set_label(label, color=INK)
@@ -839,7 +984,9 @@ def hinton_beside_cooccurrence(importance: Any, matrix: Any, *, title: str | Non
     inches = figure.get_figheight() * 0.82 / rows  # of one attribute's row
     left.set_xlim(-0.6, d - 0.4)
     left.set_ylim(rows, 0)
-    _hinton_squares(left, importance, (bounds[1:] + bounds[:-1]) / 2, 0.94, min(0.2 / inches, np.diff(bounds).min() * 0.95))
+    _hinton_squares(left, importance, (bounds[1:] + bounds[:-1]) / 2, 0.94,
+                    min(0.2 / inches,
+                        np.diff(bounds).min() * 0.95))
     left.set_xticks(range(d), [_code(k) for k in range(d)])
     left.set_yticks((bounds[1:] + bounds[:-1]) / 2, [factor.name for factor in factors])
     left.tick_params(length=0)
@@ -852,11 +999,14 @@ def hinton_beside_cooccurrence(importance: Any, matrix: Any, *, title: str | Non
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     names = [factor.name for factor in factors]
-    return _finish(figure, f"{title + '. ' if title else ''}Left, importance of {d} codes for {len(names)} factors; best predicted: "
-                           f"{_hinton_alt(importance, [f'code {k}' for k in range(d)], names)}. Right, {alt}", wide=True)
+    return _finish(
+        figure,
+        f"{title + '. ' if title else ''}Left, importance of {d} codes for {len(names)} factors; best predicted: "
+        f"{_hinton_alt(importance, [f'code {k}' for k in range(d)], names)}. Right, {alt}", wide=True)
 
 
-def _confusion(axes: Axes, matrix: np.ndarray, labels: Sequence[str], *, text: bool, most: int = 15) -> tuple[float, str]:
+def _confusion(axes: Axes, matrix: np.ndarray, labels: Sequence[str], *, text: bool,
+               most: int = 15) -> tuple[float, str]:
     """Draw a confusion matrix with at most `most` labels a side; returns its accuracy and its most frequent mistake."""
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1e-12)
     norm = Normalize(0, 1)
@@ -865,8 +1015,8 @@ def _confusion(axes: Axes, matrix: np.ndarray, labels: Sequence[str], *, text: b
     if text:
         for (row, column), value in np.ndenumerate(share):
             if value >= 0.005 or row == column:
-                axes.text(column, row, f"{value:.2f}".lstrip("0") if value < 0.995 else "1", ha="center", va="center", fontsize=9,
-                          color=PAPER if value > 0.55 else INK)
+                axes.text(column, row, f"{value:.2f}".lstrip("0") if value < 0.995 else "1", ha="center",
+                          va="center", fontsize=9, color=PAPER if value > 0.55 else INK)
     shown = range(n) if n <= most else range(0, n, math.ceil(n / min(most, 8)))
     names = [labels[k].replace("-", "−") for k in shown]
     axes.set_xticks(list(shown), names, rotation=90 if _text_width(names, 10) > 0.42 else 0)
@@ -878,7 +1028,8 @@ def _confusion(axes: Axes, matrix: np.ndarray, labels: Sequence[str], *, text: b
     off = share.copy()
     np.fill_diagonal(off, 0)
     row, column = np.unravel_index(off.argmax(), off.shape)
-    worst = f"; most often {labels[row]} read as {labels[column]} ({off[row, column]:.2f})" if off.max() > 0 else ""
+    worst = f"; most often {labels[row]} read as {labels[column]} ({off[row, column]:.2f})" if off.max(
+    ) > 0 else ""
     return accuracy, worst
 
 
@@ -898,7 +1049,9 @@ def confusion(matrix: Any, labels: Sequence[str], *, title: str | None = None, x
     axes.set_ylabel(ylabel)
     if title:
         axes.set_title(title)
-    return _finish(figure, f"{title + ': ' if title else ''}confusion of {n} attributes, {accuracy:.2f} on the diagonal{worst}.")
+    return _finish(
+        figure,
+        f"{title + ': ' if title else ''}confusion of {n} attributes, {accuracy:.2f} on the diagonal{worst}.")
 
 
 @_styled
@@ -923,8 +1076,8 @@ def confusions(matrices: Mapping[str, tuple[Any, Sequence[str]]], *, columns: in
 
 
 @_styled
-def sensitivity(values: Any, *, rows: Sequence[Any], columns: Sequence[Any], row_name: str, column_name: str, value_name: str,
-                chosen: tuple[int, int] | None = None, digits: int = 2) -> Figure:
+def sensitivity(values: Any, *, rows: Sequence[Any], columns: Sequence[Any], row_name: str, column_name: str,
+                value_name: str, chosen: tuple[int, int] | None = None, digits: int = 2) -> Figure:
     """A small sweep as a heat map with its numbers, (len(rows), len(columns)); `chosen` outlines the setting used."""
     values = _array(values).astype(float)
     finite = values[np.isfinite(values)]
@@ -945,37 +1098,54 @@ def sensitivity(values: Any, *, rows: Sequence[Any], columns: Sequence[Any], row
     alt = f"{value_name} from {_number(low, digits)} to {_number(high, digits)} over {row_name} {_and([str(r) for r in rows])} and " \
           f"{column_name} {_and([str(c) for c in columns])}"
     if chosen is not None:
-        axes.add_patch(Rectangle((chosen[1] - 0.47, chosen[0] - 0.45), 0.94, 0.9, fill=False, edgecolor=SECOND, linewidth=2.4))
+        axes.add_patch(
+            Rectangle((chosen[1] - 0.47, chosen[0] - 0.45), 0.94, 0.9, fill=False, edgecolor=SECOND,
+                      linewidth=2.4))
         alt += f"; chosen: {rows[chosen[0]]} and {columns[chosen[1]]}, {_number(float(values[chosen]), digits)}"
     return _finish(figure, alt + ".")
 
 
 @_styled
-def score_panel(scores: Any, *, best: str | None = "max", digits: int = 2, note: str | None = None) -> Figure:
-    """Numbers as a table of shaded cells, best of each column in bold. `scores`: DataFrame, or {row: {column: value}}."""
-    if hasattr(scores, "columns"):
-        rows, columns, values = [str(r) for r in scores.index], [str(k) for k in scores.columns], scores.to_numpy(dtype=float, na_value=np.nan)
-    else:
-        rows, columns = [str(row) for row in scores], [str(k) for k in next(iter(scores.values()))]
-        values = np.array([[np.nan if v is None else float(v) for v in row.values()] for row in scores.values()])
+def score_panel(scores: Any, *, beside: Any = None, beside_name: str = "paper", best: str | None = "max",
+                digits: int = 2, note: str | None = None) -> Figure:
+    """Numbers as a table of shaded cells, the best of each column in bold.
+
+    Args:
+        scores: DataFrame, or {row: {column: value}}; None where there is none.
+        beside: other numbers of the same shape, small under each, e.g. the paper's.
+        beside_name: what they are.
+        best: "max", "min" or None.
+        note: a line below.
+    """
+    rows, columns, values = _score_table(scores)
+    others = None if beside is None else _score_table(beside)[2]
     finite = values[np.isfinite(values)]
     norm = Normalize(min(0.0, float(finite.min(initial=0))), max(1.0, float(finite.max(initial=1))) * 1.35)
     left = _text_width(rows, 11) + 0.2
     cell = min(0.95, (WIDTH - left) / len(columns))
-    labels = [label.replace(" ", "\n") for label in columns] if _text_width(columns, 11) > cell - 0.08 else columns
-    lines = 1 + max(label.count("\n") for label in labels)
-    width, height = left + cell * len(columns), 0.2 * lines + 0.15 + 0.36 * len(rows) + (0.28 if note else 0)
-    figure = _figure(height, max(width, _text_width([note], 9.5) + 0.1 if note else 0), layout=None)
-    axes = figure.add_axes((left / figure.get_figwidth(), (0.28 if note else 0.02) / height, cell * len(columns) / figure.get_figwidth(),
-                            0.36 * len(rows) / height))
+    tall = 0.36 if others is None else 0.52
+    labels = [label.replace(" ", "\n")
+              for label in columns] if _text_width(columns, 11) > cell - 0.08 else columns
+    note = " ".join(filter(None, [note, others is not None and f"Small: {beside_name}."]))
+    foot = 0.28 if note else 0.02
+    height = 0.2 * (1 + max(label.count("\n") for label in labels)) + 0.15 + tall * len(rows) + foot
+    width = max(left + cell * len(columns), _text_width([note], 9.5) + 0.1)
+    figure = _figure(height, width, layout=None)
+    axes = figure.add_axes(
+        (left / width, foot / height, cell * len(columns) / width, tall * len(rows) / height))
     axes.imshow(np.ma.masked_invalid(values), cmap=HEAT, norm=norm, aspect="auto", interpolation="nearest")
     marked = np.zeros(values.shape, bool)
     if best in ("max", "min") and len(rows) > 1:
         ranked = np.where(np.isfinite(values), values, -np.inf if best == "max" else np.inf).round(digits)
         marked = (ranked == (ranked.max(0) if best == "max" else ranked.min(0))) & np.isfinite(values)
     for (row, column), value in np.ndenumerate(values):
-        axes.text(column, row, _number(value, digits), ha="center", va="center", fontsize=11,
-                  fontweight="bold" if marked[row, column] else "normal", color=PAPER if norm(value) > 0.55 else INK)
+        colour = PAPER if norm(value) > 0.55 else INK
+        axes.text(column, row if others is None else row - 0.16, _number(value, digits), ha="center",
+                  va="center", fontsize=11, fontweight="bold" if marked[row,
+                                                                        column] else "normal", color=colour)
+        if others is not None:
+            axes.text(column, row + 0.24, _number(others[row, column], digits), ha="center", va="center",
+                      fontsize=9, color=colour)
     for k in range(1, len(rows)):
         axes.axhline(k - 0.5, color=FAINT, linewidth=0.6)
     axes.set_xticks(range(len(columns)), labels)
@@ -985,9 +1155,26 @@ def score_panel(scores: Any, *, best: str | None = "max", digits: int = 2, note:
     axes.spines[:].set_visible(False)
     if note:
         figure.text(0, 0.04, note, fontsize=9.5, color=MUTED)
-    alt = ". ".join(f"{row}: " + ", ".join(f"{column} {_number(v, digits)}" for column, v in zip(columns, line))
-                    for row, line in zip(rows, values))
+
+    def told(row: int, column: int) -> str:
+        other = "" if others is None else f" ({beside_name} {_number(others[row, column], digits)})"
+        return f"{columns[column]} {_number(values[row, column], digits)}{other}"
+
+    alt = ". ".join(f"{name}: " + ", ".join(told(row, column) for column in range(len(columns)))
+                    for row, name in enumerate(rows))
     return _finish(figure, f"Scores. {alt}.{' ' + note if note else ''}", wide=len(columns) > 7)
+
+
+def _score_table(scores: Any) -> tuple[list[str], list[str], np.ndarray]:
+    """Row names, column names and values (NaN where missing) of a DataFrame or {row: {column: value}}."""
+    if hasattr(scores, "columns"):
+        return [str(row) for row in scores.index], [str(k) for k in scores.columns
+                                                    ], scores.to_numpy(dtype=float, na_value=np.nan)
+    columns = list(next(iter(scores.values())))
+    values = [[row.get(column) for column in columns] for row in scores.values()]
+    return [str(row) for row in scores], [str(k) for k in columns
+                                          ], np.array([[np.nan if v is None else float(v) for v in row]
+                                                       for row in values])
 
 
 @_styled
@@ -1019,27 +1206,35 @@ def combinations(explicit: Any, implicit: Any, *, row_labels: Sequence[str], col
                                  facecolor={"held": ACCENT, "made": "none", "absent": "none"}[kind],
                                  edgecolor={"held": ACCENT, "made": SECOND, "absent": FAINT}[kind]))
         if kind == "made":
-            axes.plot([x + cell / 2], [y + cell / 2], "o", color=SECOND, markersize=cell * 72 * 0.38, markeredgewidth=0)
+            axes.plot([x + cell / 2], [y + cell / 2], "o", color=SECOND, markersize=cell * 72 * 0.38,
+                      markeredgewidth=0)
 
     for panel, held in enumerate((explicit, implicit)):
         x0 = left + panel * (columns * cell + gap)
         axes.text(x0, 0.02, titles[panel], va="top", fontsize=11, fontweight="bold")
         for column, label in enumerate(col_labels):
-            axes.text(x0 + (column + 0.5) * cell, top - 0.05, label, ha="center", va="bottom", fontsize=10, rotation=90 if rotated else 0)
+            axes.text(x0 + (column + 0.5) * cell, top - 0.05, label, ha="center", va="bottom", fontsize=10,
+                      rotation=90 if rotated else 0)
         for row in range(rows):
             for column in range(columns):
                 kind = "absent" if not held[row, column] else "held" if explicit[row, column] else "made"
                 box(x0 + column * cell, top + row * cell, kind)
     for row, label in enumerate(row_labels):
         axes.text(left - 0.1, top + (row + 0.5) * cell, label, ha="right", va="center", fontsize=11)
-    axes.legend(handles=[Line2D([], [], marker="s", linestyle="", color=ACCENT, markersize=9, label="in D"),
-                         Line2D([], [], marker="o", linestyle="", color=SECOND, markersize=7, label="in D′ only"),
-                         Line2D([], [], marker="s", linestyle="", markerfacecolor="none", markeredgecolor=FAINT, markersize=9, label="in neither")],
-                loc="lower left", bbox_to_anchor=(left / width - 0.01, -0.01), ncols=3, borderaxespad=0, handletextpad=0.1, columnspacing=1.2)
+    axes.legend(
+        handles=[
+            Line2D([], [], marker="s", linestyle="", color=ACCENT, markersize=9, label="in D"),
+            Line2D([], [], marker="o", linestyle="", color=SECOND, markersize=7, label="in D′ only"),
+            Line2D([], [], marker="s", linestyle="", markerfacecolor="none", markeredgecolor=FAINT,
+                   markersize=9, label="in neither")
+        ], loc="lower left", bbox_to_anchor=(left / width - 0.01, -0.01), ncols=3, borderaxespad=0,
+        handletextpad=0.1, columnspacing=1.2)
     made = int((implicit & ~explicit).sum())
-    return _finish(figure, f"Of {explicit.size} combinations of {_and(row_labels)} with {_and(col_labels)}, the data holds {int(explicit.sum())}; "
-                           f"the {titles[1]} hold {int(implicit.sum())}, {made} of them absent from the data; "
-                           f"{int((explicit & ~implicit).sum())} held by the data are missing from them.")
+    return _finish(
+        figure,
+        f"Of {explicit.size} combinations of {_and(row_labels)} with {_and(col_labels)}, the data holds {int(explicit.sum())}; "
+        f"the {titles[1]} hold {int(implicit.sum())}, {made} of them absent from the data; "
+        f"{int((explicit & ~implicit).sum())} held by the data are missing from them.")
 
 
 @_styled
@@ -1061,13 +1256,17 @@ def ownership(actions: Any, factors: Sequence[Factor], n_codes: int) -> Figure:
         for k in np.flatnonzero(counts[i]):
             part = math.sqrt(counts[i, k] / factor.size) * cell * 72 * 0.82
             axes.plot([k], [i], "o", color=ACCENT, markersize=part, markeredgewidth=0)
-        axes.text(n_codes - 0.35, i, f"{len(actions.of(i))} of {factor.size}", va="center", fontsize=10, color=MUTED)
+        axes.text(n_codes - 0.35, i, f"{len(actions.of(i))} of {factor.size}", va="center", fontsize=10,
+                  color=MUTED)
     axes.set_xticks(range(n_codes), [_code(k) for k in range(n_codes)])
     axes.set_yticks(range(len(factors)), [factor.name for factor in factors])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    parts = [f"{factor.name}: {len(actions.of(i))} of {factor.size} attributes"
-             + (f" on {_and([f'code {k}' for k in np.flatnonzero(counts[i])])}" if counts[i].any() else "") for i, factor in enumerate(factors)]
+    parts = [
+        f"{factor.name}: {len(actions.of(i))} of {factor.size} attributes" +
+        (f" on {_and([f'code {k}' for k in np.flatnonzero(counts[i])])}" if counts[i].any() else "")
+        for i, factor in enumerate(factors)
+    ]
     return _finish(figure, f"Codes that atomic actions act on. {'; '.join(parts)}.")
 
 
@@ -1086,12 +1285,15 @@ def _end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]], x: float, he
                 places[k] -= overlap / 2
                 places[k + 1] += overlap / 2
     for place, k in zip(places, order):
-        axes.annotate(ends[k][1], (x, place), xytext=(7, 0), textcoords="offset points", va="center", color=ends[k][2], annotation_clip=False)
+        axes.annotate(ends[k][1], (x, place), xytext=(7, 0), textcoords="offset points", va="center",
+                      color=ends[k][2], annotation_clip=False)
 
 
 @_styled
-def bound_curve(x: Any, curves: Mapping[str, Any], *, xlabel: str, ylabel: str, bands: Mapping[str, tuple[Any, Any]] | None = None,
-                reference: Mapping[str, float] | None = None, ylim: tuple[float, float] | None = None) -> Figure:
+def bound_curve(x: Any, curves: Mapping[str, Any], *, xlabel: str, ylabel: str,
+                bands: Mapping[str, tuple[Any, Any]] | None = None,
+                reference: Mapping[str, float] | None = None,
+                ylim: tuple[float, float] | None = None) -> Figure:
     """Curves over one quantity, each named at its end, with intervals and reference lines.
 
     Args:
@@ -1105,14 +1307,16 @@ def bound_curve(x: Any, curves: Mapping[str, Any], *, xlabel: str, ylabel: str, 
     names = list(curves)
     right = _text_width([*names, *(reference or {})], 11) + 0.15
     figure = _figure(height, layout=None)
-    axes = figure.add_axes((0.72 / WIDTH, 0.58 / height, 1 - (0.72 + right) / WIDTH, 1 - (0.58 + 0.3) / height))
+    axes = figure.add_axes(
+        (0.72 / WIDTH, 0.58 / height, 1 - (0.72 + right) / WIDTH, 1 - (0.58 + 0.3) / height))
     ends = []
     for k, name in enumerate(names):
         y, colour = _array(curves[name]).astype(float), SERIES[k % len(SERIES)]
         if bands and name in bands:
             low, high = (_array(part).astype(float) for part in bands[name])
             axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(x, y, color=colour, marker=MARKERS[k % len(MARKERS)], markersize=5, markeredgewidth=0, clip_on=False, zorder=3)
+        axes.plot(x, y, color=colour, marker=MARKERS[k % len(MARKERS)], markersize=5, markeredgewidth=0,
+                  clip_on=False, zorder=3)
         finite = np.flatnonzero(np.isfinite(y))
         ends.append((float(y[finite[-1]]) if len(finite) else 0.0, name, colour))
     for label, level in (reference or {}).items():
@@ -1132,7 +1336,9 @@ def bound_curve(x: Any, curves: Mapping[str, Any], *, xlabel: str, ylabel: str, 
         y = _array(curves[name]).astype(float)
         finite = np.flatnonzero(np.isfinite(y))
         if len(finite):
-            parts.append(f"{name} from {y[finite[0]]:.3g} at {x[finite[0]]:.3g} to {y[finite[-1]]:.3g} at {x[finite[-1]]:.3g}")
+            parts.append(
+                f"{name} from {y[finite[0]]:.3g} at {x[finite[0]]:.3g} to {y[finite[-1]]:.3g} at {x[finite[-1]]:.3g}"
+            )
     parts += [f"{label} at {level:.3g}" for label, level in (reference or {}).items()]
     return _finish(figure, f"{ylabel} against {xlabel}: {'; '.join(parts)}.")
 
@@ -1145,7 +1351,10 @@ def training_curve(history: Any, *, keys: Sequence[str] | None = None, smooth: i
         history: list of dicts (or dict of lists) with "step" and losses.
     """
     if not isinstance(history, Mapping):
-        history = {key: [row.get(key, math.nan) for row in history] for key in (history[0] if history else {"step": 0})}
+        history = {
+            key: [row.get(key, math.nan) for row in history]
+            for key in (history[0] if history else {"step": 0})
+        }
     steps = np.asarray(history["step"], float)
     keys = [key for key in history if key not in ("step", "seconds", "time")] if keys is None else list(keys)
     columns = min(3, max(len(keys), 1))
@@ -1156,7 +1365,8 @@ def training_curve(history: Any, *, keys: Sequence[str] | None = None, smooth: i
     for axes, key in zip(panels.flat, keys):
         y = np.asarray(history[key], float)
         window = min(max(smooth or len(y) // 25, 1), max(len(y), 1))
-        mean = np.convolve(np.pad(y, (window // 2, window - 1 - window // 2), mode="edge"), np.ones(window) / window, mode="valid") if len(y) else y
+        mean = np.convolve(np.pad(y, (window // 2, window - 1 - window // 2), mode="edge"),
+                           np.ones(window) / window, mode="valid") if len(y) else y
         if window > 1:
             axes.plot(steps, y, color=ACCENT, linewidth=0.8, alpha=0.3)
         axes.plot(steps, mean, color=ACCENT)
@@ -1178,8 +1388,9 @@ def training_curve(history: Any, *, keys: Sequence[str] | None = None, smooth: i
 
 
 @_styled
-def f1_bars(names: Sequence[str], scores: Mapping[str, Sequence[float | None]], *, spread: Mapping[str, Sequence[float]] | None = None,
-            ylabel: str = "macro-F1", missing: str = "not measurable") -> Figure:
+def f1_bars(names: Sequence[str], scores: Mapping[str, Sequence[float | None]], *,
+            spread: Mapping[str, Sequence[float]] | None = None, ylabel: str = "macro-F1",
+            missing: str = "not measurable") -> Figure:
     """Scores a factor: bars for what is measured, an open diamond for the paper, a tick for the oracle on real images.
 
     Args:
@@ -1188,7 +1399,10 @@ def f1_bars(names: Sequence[str], scores: Mapping[str, Sequence[float | None]], 
             those that start with "oracle" ticks, all others bars.
         spread: series name -> half-widths (one standard deviation over seeds), for bars.
     """
-    values = {name: np.array([np.nan if v is None else float(v) for v in series]) for name, series in scores.items()}
+    values = {
+        name: np.array([np.nan if v is None else float(v) for v in series])
+        for name, series in scores.items()
+    }
     papers = [name for name in values if name.lower().startswith("paper")]
     oracles = [name for name in values if name.lower().startswith("oracle")]
     bars = [name for name in values if name not in papers + oracles]
@@ -1210,31 +1424,41 @@ def f1_bars(names: Sequence[str], scores: Mapping[str, Sequence[float | None]], 
             if half > 0:
                 axes.plot([value - half, value + half], [place, place], color=INK, linewidth=1.4)
             inside = value > 0.09
-            axes.text(0.012 if inside else value + half + 0.012, place, _number(value), va="center", fontsize=10,
-                      color=_on(colour) if inside else INK)
+            axes.text(0.012 if inside else value + half + 0.012, place, _number(value), va="center",
+                      fontsize=10, color=_on(colour) if inside else INK)
     for name in oracles:
-        axes.plot(values[name], y, linestyle="", marker="|", markersize=each * 72 * 0.62, markeredgewidth=2.4, color=INK, zorder=4)
+        axes.plot(values[name], y, linestyle="", marker="|", markersize=each * 72 * 0.62, markeredgewidth=2.4,
+                  color=INK, zorder=4)
     for name in papers:
-        axes.plot(values[name], y, linestyle="", marker="D", markersize=7.5, markerfacecolor=PAPER, markeredgecolor=INK,
-                  markeredgewidth=1.5, zorder=5)
-    handles = [Line2D([], [], linestyle="", marker="|", markersize=11, markeredgewidth=2.4, color=INK, label=name) if name in oracles
-               else Line2D([], [], linestyle="", marker="D", markersize=7, markerfacecolor=PAPER, markeredgecolor=INK,
-                           markeredgewidth=1.5, label=name) if name in papers
-               else Patch(color=SERIES[bars.index(name) % len(SERIES)], linewidth=0, label=name) for name in values]
+        axes.plot(values[name], y, linestyle="", marker="D", markersize=7.5, markerfacecolor=PAPER,
+                  markeredgecolor=INK, markeredgewidth=1.5, zorder=5)
+    handles = [
+        Line2D([], [], linestyle="", marker="|", markersize=11, markeredgewidth=2.4, color=INK, label=name)
+        if name in oracles else Line2D([], [], linestyle="", marker="D", markersize=7, markerfacecolor=PAPER,
+                                       markeredgecolor=INK, markeredgewidth=1.5, label=name)
+        if name in papers else Patch(color=SERIES[bars.index(name) % len(SERIES)], linewidth=0, label=name)
+        for name in values
+    ]
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(0, max(1.0, 1.02 * max((np.nanmax(v) for v in values.values() if np.isfinite(v).any()), default=1.0)))
+    axes.set_xlim(
+        0, max(1.0, 1.02 * max((np.nanmax(v) for v in values.values() if np.isfinite(v).any()), default=1.0)))
     axes.set_yticks(y, list(names))
     axes.tick_params(axis="y", length=0, labelsize=11)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
-    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(-left / (WIDTH - left - 0.45), 1.0), ncols=4, borderaxespad=0.2, handletextpad=0.5,
-                columnspacing=1.4, handlelength=1.0, title=ylabel, alignment="left")
-    parts = [f"{name}: " + ", ".join(f"{factor} {_number(v)}" for factor, v in zip(names, series)) for name, series in values.items()]
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(-left / (WIDTH - left - 0.45), 1.0),
+                ncols=4, borderaxespad=0.2, handletextpad=0.5, columnspacing=1.4, handlelength=1.0,
+                title=ylabel, alignment="left")
+    parts = [
+        f"{name}: " + ", ".join(f"{factor} {_number(v)}" for factor, v in zip(names, series))
+        for name, series in values.items()
+    ]
     return _finish(figure, f"{ylabel}. {'. '.join(parts)}.")
 
 
 @_styled
-def dots(values: Mapping[str, Sequence[float]], *, xlabel: str, reference: Mapping[str, float] | None = None) -> Figure:
+def dots(values: Mapping[str, Sequence[float]], *, xlabel: str,
+         reference: Mapping[str, float] | None = None) -> Figure:
     """Every seed a dot, their mean a tick; a row for each name. `reference`: label -> a dashed line."""
     names = list(values)
     figure = _figure(0.36 * len(names) + 0.85)
@@ -1242,10 +1466,12 @@ def dots(values: Mapping[str, Sequence[float]], *, xlabel: str, reference: Mappi
     parts = []
     for row, name in enumerate(names):
         points = np.array([v for v in values[name] if v is not None and math.isfinite(v)], float)
-        axes.plot(points, np.full(len(points), row), "o", color=ACCENT, markersize=7, markeredgecolor=PAPER, markeredgewidth=0.8)
+        axes.plot(points, np.full(len(points), row), "o", color=ACCENT, markersize=7, markeredgecolor=PAPER,
+                  markeredgewidth=0.8)
         if len(points):
             axes.plot([points.mean()] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=2)
-            parts.append(f"{name} {points.mean():.3g}" + (f" ± {points.std(ddof=1):.2g} over {len(points)}" if len(points) > 1 else ""))
+            parts.append(f"{name} {points.mean():.3g}" +
+                         (f" ± {points.std(ddof=1):.2g} over {len(points)}" if len(points) > 1 else ""))
     for label, level in (reference or {}).items():
         axes.axvline(level, color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)))
         axes.text(level, -0.62, label, ha="center", va="bottom", fontsize=10, color=MUTED)
@@ -1275,7 +1501,10 @@ def sizes(counts: Any, names: Sequence[str], *, xlabel: str = "observations") ->
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_xlabel(xlabel)
-    return _finish(figure, f"{xlabel.capitalize()} per cluster: " + ", ".join(f"{name} {count:,.0f}" for name, count in zip(names, counts)) + ".")
+    return _finish(
+        figure,
+        f"{xlabel.capitalize()} per cluster: " + ", ".join(f"{name} {count:,.0f}"
+                                                           for name, count in zip(names, counts)) + ".")
 
 
 @_styled
@@ -1290,16 +1519,20 @@ def speed_bars(names: Sequence[str], seconds: Sequence[float], *, baseline: str)
     axes.plot(seconds, range(len(names)), "o", color=ACCENT, markersize=9, markeredgewidth=0)
     for row, value in enumerate(seconds):
         ratio = base / value
-        told = "baseline" if names[row] == baseline else f"{ratio:,.3g}× faster" if ratio >= 1 else f"{1 / ratio:,.3g}× slower"
-        axes.annotate(f"{_seconds(value)}, {told}", (value, row), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=9.5, color=INK)
+        told = "baseline" if names[
+            row] == baseline else f"{ratio:,.3g}× faster" if ratio >= 1 else f"{1 / ratio:,.3g}× slower"
+        axes.annotate(f"{_seconds(value)}, {told}", (value, row), xytext=(0, 8), textcoords="offset points",
+                      ha="center", fontsize=9.5, color=INK)
     axes.set_yticks(range(len(names)), list(names))
     axes.set_ylim(len(names) - 0.4, -0.8)
     axes.set_xlim(seconds.min() / 4, seconds.max() * 4)
     axes.tick_params(axis="y", length=0, labelsize=11)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("seconds")
-    return _finish(figure, "Seconds: " + ", ".join(f"{name} {_seconds(value)} ({base / value:.3g} times {baseline}'s speed)"
-                                                   for name, value in zip(names, seconds)) + ".")
+    return _finish(
+        figure,
+        "Seconds: " + ", ".join(f"{name} {_seconds(value)} ({base / value:.3g} times {baseline}'s speed)"
+                                for name, value in zip(names, seconds)) + ".")
 
 
 def _seconds(value: float) -> str:
