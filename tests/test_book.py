@@ -131,6 +131,7 @@ def stand_in(slug: str) -> nbformat.NotebookNode:
     said = nbformat.v4.new_output("stream", name="stdout", text="contract: bars 10\n")
     title = f"# {int(number)} · {name.replace('_', ' ').capitalize()}"
     cells = [text(f"({LABELS[slug]})=\n{title}\n\nA stand-in."),
+             text('<p class="inc-stamp">cpu; a processor with 2 cores; 12 s; commit 0123456789</p>'),
              cell('profile: str = "smoke"   # name of the scale', execution_count=1,
                   metadata={"tags": ["parameters"]}),
              text(body),
