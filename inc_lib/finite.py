@@ -8,15 +8,21 @@ that trained models go through. Chapter 1 executes the proof of the lower bound 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from . import clustering
+from .actions import ActionSet, find_actions, find_partitions
 from .errors import InputError, suggest
 from .worlds.base import Factor, World
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class FiniteWorld(World):
@@ -53,7 +59,7 @@ class FiniteWorld(World):
         for column, (factor, indices) in zip(grid.T, kept.items(), strict=True):
             whole[:, column_of[factor]] = torch.tensor(indices)[column]
         self.observations = parent.render(whole).float().cpu()
-        self._row = {picture.numpy().tobytes(): row for row, picture in enumerate(self.observations)}
+        self._row = {picture.tobytes(): row for row, picture in enumerate(self.observations.numpy())}
         if len(self._row) < len(grid):
             raise InputError(f"the grid cut out of {parent.name!r} has {len(grid)} states but only "
                              f"{len(self._row)} different pictures: b must be injective here, so keep "
@@ -76,8 +82,7 @@ class FiniteWorld(World):
         Raises:
             InputError: a picture that is not one of this world's, to the last bit.
         """
-        pictures = observations.float().cpu().contiguous()
-        found = [self._row.get(picture.numpy().tobytes(), -1) for picture in pictures]
+        found = [self._row.get(picture.tobytes(), -1) for picture in observations.float().cpu().numpy()]
         if -1 in found:
             raise InputError(f"picture {found.index(-1)} is none of the {self.n_states} of world "
                              f"{self.name!r}: a finite world recognises exact copies only; "
@@ -91,6 +96,12 @@ class FiniteWorld(World):
         for row, label in zip(rows, torch.as_tensor(labels).tolist(), strict=True):
             members[label].add(row)
         return [frozenset(cluster) for cluster in members]
+
+    def mask(self, clusters: Sequence[frozenset[int]]) -> Tensor:
+        """Which pictures any of the clusters holds: bool (n_states,), in the order of `grid()`."""
+        held = torch.zeros(self.n_states, dtype=torch.bool)
+        held[sorted(frozenset().union(*clusters))] = True
+        return held
 
 
 def _checked(parent: World, factor: str, indices: Sequence[int]) -> tuple[int, ...]:
@@ -212,6 +223,152 @@ def _share(of: Sequence[frozenset[int]], within: Sequence[frozenset[int]]) -> fl
     return shared / total if total else math.nan
 
 
+@dataclass(frozen=True)
+class Bound:
+    """The clusters of Eqs. 1 to 3 of one factor as sets of rows of a finite world; a set per attribute.
+
+    Attributes:
+        whole: all pictures that show the attribute, in the data or not.
+        explicit, reconstructed, implicit: Eqs. 1, 2 and 3.
+        redrawn: share of the dataset's pictures that come back as themselves, G(h(o)) = o.
+        returned: share that do so and are sorted into their own cluster.
+    """
+
+    whole: list[frozenset[int]]
+    explicit: list[frozenset[int]]
+    reconstructed: list[frozenset[int]]
+    implicit: list[frozenset[int]]
+    redrawn: float
+    returned: float
+
+    def shares(self) -> dict[str, float]:
+        """The numbers that chapter 1 draws: see the text there for each."""
+        return {
+            "redrawn": self.redrawn, "returned": self.returned,
+            "reconstructed_kept": share_kept(self.reconstructed, self.explicit),
+            "implicit_kept": share_kept(self.implicit, self.explicit),
+            "reconstructed_right": share_right(self.reconstructed, self.whole),
+            "implicit_right": share_right(self.implicit, self.whole),
+            "explicit_covers": share_kept(self.explicit, self.whole),
+            "implicit_covers": share_kept(self.implicit, self.whole),
+        }
+
+
+def measure_bound(model: FiniteModel, states: Tensor, actions: ActionSet, *, factor: int = 0, draws: int,
+                  sampling: str = "encoded", generator: torch.Generator | None = None) -> Bound:
+    """Run Eqs. 1 to 3 on a dataset of a finite world, through the functions that trained models go through.
+
+    Args:
+        model: perfect or degraded.
+        states: int64 (n, M), the dataset.
+        actions: the atomic actions; a factor's attribute without one has empty clusters in Eqs. 2 and 3.
+        factor: index of the factor that is clustered by.
+        draws: pictures drawn per attribute in Eq. 3; 0 leaves Eq. 3 out. With N codes to act on, a given
+            member is missed with chance (1 - 1/N)^draws.
+        sampling: "encoded" or "partitions", as in `clustering.implicit_clusters`.
+        generator: source of the draws.
+    """
+    world, n = model.world, model.world.sizes[factor]
+    pictures = world.render(states)
+    codes = model.encode(pictures)
+    explicit = clustering.explicit_clusters(pictures, states, factor)
+    reconstructed = clustering.reconstructed_clusters(model, pictures, actions, factor)
+    implicit: list[frozenset[int]] = [frozenset()] * n
+    if actions.of(factor) and len(states) and draws:
+        stream = clustering.implicit_clusters(model, actions, draws, factor=factor, codes=codes,
+                                              sampling=sampling, generator=generator, batch_size=512)
+        for images, labels, _ in stream:
+            batch = world.as_sets(images, labels, n)
+            implicit = [held | new for held, new in zip(implicit, batch, strict=True)]
+    redrawn = world.identify(model.decode(codes)) == world.rows(states)
+    own = torch.zeros(len(states), dtype=torch.bool)
+    for action in actions.of(factor):
+        own |= torch.as_tensor(action.present(codes)) & (states[:, factor] == action.attribute)
+    return Bound(
+        whole=world.as_sets(world.observations, world.grid()[:, factor], n),
+        explicit=world.as_sets(explicit.observations, explicit.labels, n),
+        reconstructed=world.as_sets(reconstructed.observations, reconstructed.labels, n),
+        implicit=implicit,
+        redrawn=redrawn.float().mean().item(),
+        returned=(redrawn & own).float().mean().item(),
+    )
+
+
+DEGREES = ("kept", "h_error", "g_error", "blur", "rotation")
+
+
+def sweep(world: FiniteWorld, degree: str, values: Sequence[float], *, actions: ActionSet | None,
+          factor: int = 0, repeats: int, draws: int, seed: int, sampling: str = "encoded",
+          blur: float = 0.05) -> pd.DataFrame:
+    """`measure_bound` at every value of one degree, several times.
+
+    Args:
+        degree: "kept", the chance that a combination is in the data; or "h_error", "g_error", "blur" or
+            "rotation" of `FiniteModel`, with every combination in the data.
+        values: of the degree.
+        actions: known actions; None finds them anew from each model's own codes.
+        repeats: fresh draws of errors and holes per value; repeat r of every value uses the same seed, so
+            curves over the values are smoother than their spread suggests.
+        blur: displacement of codes where the degree is another one.
+
+    Returns:
+        A row per (value, repeat), the columns of `Bound.shares`, and `owned`, the share of attributes that
+        own an action.
+    """
+    if degree not in DEGREES:
+        raise suggest("degree", degree, DEGREES)
+    rows = {}
+    for value in values:
+        for repeat in range(repeats):
+            generator = torch.Generator().manual_seed(seed * 100_003 + repeat)
+            kept = torch.rand(world.n_states, generator=generator) < (value if degree == "kept" else 1.0)
+            options = {"blur": blur} | ({} if degree == "kept" else {degree: value})
+            model = FiniteModel(world, factor=factor, generator=generator, **options)
+            states = world.grid()[kept]
+            found = actions
+            if found is None:
+                codes = model.encode(world.render(states))
+                found = find_actions(states, codes, find_partitions(codes), world.factors)
+            bound = measure_bound(model, states, found, factor=factor, draws=draws, sampling=sampling,
+                                  generator=generator)
+            rows[value, repeat] = bound.shares() | {"owned": len(found.of(factor)) / world.sizes[factor]}
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame.index = pd.MultiIndex.from_tuples(frame.index, names=[degree, "repeat"])
+    return frame
+
+
+def spread(frame: pd.DataFrame, columns: Mapping[str, str]) -> dict:
+    """Mean curves and bands of one standard deviation, as `plots.bound_curve` takes them.
+
+    Args:
+        frame: from `sweep`.
+        columns: name in the figure -> column of the frame.
+    """
+    mean, deviation = (getattr(frame.groupby(level=0), what)() for what in ("mean", "std"))
+    bands = {name: (mean[column] - deviation[column], mean[column] + deviation[column])
+             for name, column in columns.items()}
+    return {"x": mean.index.to_numpy(), "curves": {name: mean[column] for name, column in columns.items()},
+            "bands": bands}
+
+
+def agrees(frame: pd.DataFrame, column: str, expected: Callable[[float], float], *, errors: float = 5.0,
+           tolerance: float = 0.005) -> bool:
+    """Whether the mean of a column is, at every value, within some standard errors of what paper says."""
+    by_value = frame[column].groupby(level=0)
+    gap = (by_value.mean() - [expected(value) for value in by_value.mean().index]).abs()
+    return bool((gap <= errors * by_value.sem() + tolerance).all())
+
+
+def overlay(figure: Figure, laws: Mapping[str, Callable[[Tensor], Tensor]], *, colour: str) -> Figure:
+    """Draw laws derived on paper, dashed, over the measured curves of a figure; its alt text names them."""
+    axes = figure.axes[0]
+    x = torch.linspace(*axes.dataLim.intervalx.tolist(), 200)
+    for law in laws.values():
+        axes.plot(x, law(x) + 0 * x, color=colour, linewidth=1.1, linestyle=(0, (4, 3)), zorder=4)
+    figure.alt += f" Dashed, derived beforehand: {', '.join(laws)}."
+    return figure
+
+
 def dataset_states(world: World, n: int, generator: torch.Generator | None = None) -> Tensor:
     """The states of a dataset: every label of a world read from files, or n states drawn from another one.
 
@@ -267,43 +424,40 @@ class Held:
         contexts: int64 (columns, M - 1), the attributes of the other factors, in their order.
         explicit: bool (attributes, columns), the combination is in the data.
         implicit: bool (attributes, columns), acting on the factor reaches it from the data.
+        occurring, total: contexts that occur in the data, and contexts of the whole grid.
     """
 
     contexts: Tensor
     explicit: Tensor
     implicit: Tensor
+    occurring: int
+    total: int
 
 
-def contexts_held(states: Tensor, factors: Sequence[Factor], factor: int, *, most: int = 40) -> Held:
+def contexts_held(states: Tensor, factors: Sequence[Factor], factor: int, *, most: int = 20) -> Held:
     """The paper's Figure 2 of a dataset: a row per attribute of the factor, a column per context.
 
     Args:
-        states: int64 (n, M).
+        states: int64 (n, M), n >= 1.
         factors: the M factors.
         factor: index of the factor that is clustered by.
-        most: columns at most; of more contexts these many are taken, evenly spaced over the whole grid.
+        most: columns at most. A grid with more contexts is shown by that many of those that occur in the
+            data, evenly spaced.
     """
     others = [j for j in range(len(factors)) if j != factor]
     total = math.prod(factors[j].size for j in others)
-    columns = min(most, total)
-    picked = [i * (total - 1) // max(columns - 1, 1) for i in range(columns)]
-    contexts = torch.tensor([_unravel(index, [factors[j].size for j in others]) for index in picked])
-    contexts = contexts.reshape(columns, len(others)).long()
+    seen = torch.unique(states[:, others], dim=0) if others else torch.zeros(1, 0, dtype=torch.int64)
+    if total <= most:
+        contexts = torch.cartesian_prod(*(torch.arange(factors[j].size) for j in others)) if others else seen
+        contexts = contexts.reshape(total, len(others))
+    else:
+        contexts = seen[torch.linspace(0, len(seen) - 1, min(most, len(seen))).round().long()]
     column_of = {tuple(context): column for column, context in enumerate(contexts.tolist())}
-    explicit = torch.zeros(factors[factor].size, columns, dtype=torch.bool)
-    seen = torch.zeros(factors[factor].size, dtype=torch.bool)
-    seen[states[:, factor]] = True
+    explicit = torch.zeros(factors[factor].size, len(contexts), dtype=torch.bool)
     for state in torch.unique(states, dim=0).tolist():
         column = column_of.get(tuple(state[j] for j in others))
         if column is not None:
             explicit[state[factor], column] = True
-    return Held(contexts, explicit, explicit.any(0) & seen[:, None])
-
-
-def _unravel(index: int, sizes: Sequence[int]) -> list[int]:
-    """Attributes of the index-th combination, the last factor fastest (a grid may exceed 64 bits)."""
-    digits = []
-    for size in reversed(sizes):
-        index, digit = divmod(index, size)
-        digits.append(digit)
-    return digits[::-1]
+    attributes = torch.zeros(factors[factor].size, 1, dtype=torch.bool)
+    attributes[states[:, factor]] = True
+    return Held(contexts, explicit, explicit.any(0) & attributes, len(seen), total)

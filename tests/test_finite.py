@@ -4,15 +4,21 @@ import math
 import pytest
 import torch
 
+from inc_lib.actions import find_actions, find_partitions
 from inc_lib.errors import InputError
 from inc_lib.finite import (
     FiniteModel,
     FiniteWorld,
+    agrees,
     contexts_held,
     dataset_states,
+    measure_bound,
+    overlay,
     reach,
     share_kept,
     share_right,
+    spread,
+    sweep,
 )
 from inc_lib.worlds.base import Factor, World
 
@@ -31,6 +37,19 @@ class Dots(World):
 @pytest.fixture
 def world():
     return FiniteWorld(Dots(), {"b": (0, 1, 2), "c": (0, 1, 2, 3)}, held={"a": 1})
+
+
+@pytest.fixture
+def whole():
+    """All 24 states, 3 attributes of the factor that is clustered by first."""
+    return FiniteWorld(Dots(), {"b": (0, 1, 2), "c": (0, 1, 2, 3), "a": (0, 1)})
+
+
+@pytest.fixture
+def known(whole):
+    """The actions of a perfect encoder."""
+    codes = FiniteModel(whole, blur=0.05, generator=generator()).encode(whole.observations)
+    return find_actions(whole.grid(), codes, find_partitions(codes), whole.factors)
 
 
 def generator(seed=0):
@@ -172,12 +191,19 @@ def test_contexts_held(world):
     assert not held.implicit[:, 0].any()
 
 
-def test_contexts_held_of_a_huge_grid_are_evenly_spaced():
+def test_contexts_held_of_a_huge_grid_shows_what_occurs():
     factors = [Factor(str(i), tuple(range(1000))) for i in range(8)]
-    held = contexts_held(torch.zeros(1, 8, dtype=torch.int64), factors, 3, most=5)
-    assert held.contexts.shape == (5, 7) and held.explicit.shape == (1000, 5)
-    assert held.contexts[0].tolist() == [0] * 7 and held.contexts[-1].tolist() == [999] * 7
-    assert held.explicit.sum() == 1 and held.implicit.sum() == 1
+    states = torch.zeros(50, 8, dtype=torch.int64)
+    states[:, 5] = torch.arange(50)
+    held = contexts_held(states, factors, 3, most=5)
+    assert held.contexts[:, 4].tolist() == [0, 12, 24, 37, 49] and held.explicit.shape == (1000, 5)
+    assert held.occurring == 50 and held.total == 1000 ** 7
+    assert held.explicit[0].all() and held.implicit.sum() == 5
+
+
+def test_contexts_held_of_a_single_factor():
+    held = contexts_held(torch.tensor([[0], [2]]), [Factor("b", (0, 1, 2))], 0)
+    assert held.contexts.shape == (1, 0) and held.explicit.tolist() == [[True], [False], [True]]
 
 
 def test_dataset_states(world):
@@ -187,3 +213,71 @@ def test_dataset_states(world):
     world.factors = ()
     with pytest.raises(InputError, match="no factor labels"):
         dataset_states(world, 7)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lower_bound_theorem(whole, known, seed):
+    """Statements 1 to 4 of chapter 1 on datasets with holes."""
+    model = FiniteModel(whole, blur=0.05, generator=generator(seed))
+    states = whole.grid()[torch.rand(24, generator=generator(seed)) < 0.5]
+    bound = measure_bound(model, states, known, draws=200, generator=generator(seed))
+    assert bound.redrawn == bound.returned == 1.0
+    assert bound.reconstructed == bound.explicit
+    assert all(a <= b <= c for a, b, c in zip(bound.explicit, bound.implicit, bound.whole, strict=True))
+    reached = contexts_held(states, whole.factors, 0).implicit.sum()
+    assert whole.mask(bound.implicit).sum() == reached  # as "reach" says; all attributes occur here
+    product = measure_bound(model, states, known, draws=200, sampling="partitions", generator=generator(seed))
+    assert product.implicit == product.whole
+
+
+def test_bound_where_there_is_nothing(whole, known):
+    model = FiniteModel(whole)
+    empty = measure_bound(model, whole.grid()[:0], known, draws=5, generator=generator())
+    assert empty.implicit == empty.explicit == [frozenset()] * 3 and math.isnan(empty.redrawn)
+    none = find_actions(whole.grid(), torch.randn(24, 3, generator=generator()),
+                        find_partitions(torch.ones(24, 3)), whole.factors)
+    bound = measure_bound(model, whole.grid(), none, draws=5, generator=generator())
+    assert bound.returned == 0 and bound.redrawn == 1 and bound.implicit == [frozenset()] * 3
+    assert math.isnan(bound.shares()["implicit_right"])
+
+
+def test_sweeps_follow_the_laws_of_chapter_1(whole, known):
+    options = {"actions": known, "repeats": 40, "draws": 100, "seed": 1}
+    misread = sweep(whole, "h_error", [0.0, 0.3, 1.0], **options)
+    assert agrees(misread, "returned", lambda p: 1 - p)
+    assert agrees(misread, "reconstructed_kept", lambda p: 1 - p * (1 - p / 2) ** 2)
+    assert misread["implicit_kept"].min() == misread["reconstructed_right"].min() == 1
+    misdrawn = sweep(whole, "g_error", [0.0, 0.3, 1.0], **options)
+    for column in ("returned", "reconstructed_kept", "implicit_kept", "implicit_right"):
+        assert agrees(misdrawn, column, lambda q: 1 - q)
+    kept = sweep(whole, "kept", [0.2, 0.6], **options)
+    assert agrees(kept, "implicit_covers", lambda rho: 1 - (1 - rho) ** 3)
+    assert not agrees(kept, "implicit_covers", lambda rho: rho)
+    turned = sweep(whole, "rotation", [0, 40], **options | {"repeats": 2})
+    assert turned["redrawn"].min() == 1 and turned.loc[40, "returned"].max() < 0.7
+
+
+def test_actions_found_anew_vanish_with_blur(whole):
+    blurred = sweep(whole, "blur", [0.05, 0.6], actions=None, repeats=3, draws=0, seed=0)
+    assert (blurred.loc[0.05, "owned"] == 1).all() and (blurred.loc[0.6, "owned"] == 0).all()
+    assert (blurred["implicit_kept"] == 0).all()  # draws = 0 leaves Eq. 3 out
+
+
+def test_sweep_of_an_unknown_degree(whole, known):
+    with pytest.raises(InputError, match="did you mean 'h_error'"):
+        sweep(whole, "h_eror", [0.1], actions=known, repeats=1, draws=1, seed=0)
+
+
+def test_spread_and_overlay(whole, known):
+    from inc_lib import plots
+
+    frame = sweep(whole, "kept", [0.3, 0.6], actions=known, repeats=3, draws=0, seed=0)
+    curves = spread(frame, {"explicit": "explicit_covers"})
+    assert curves["x"].tolist() == [0.3, 0.6]
+    low, high = curves["bands"]["explicit"]
+    assert torch.allclose(torch.tensor(((low + high) / 2).to_numpy()),
+                          torch.tensor(curves["curves"]["explicit"].to_numpy()))
+    figure = plots.bound_curve(**curves, xlabel="x", ylabel="y")
+    before = len(figure.axes[0].lines)
+    overlay(figure, {"share": lambda x: x, "all": lambda x: 1.0}, colour=plots.INK)
+    assert len(figure.axes[0].lines) == before + 2 and "derived beforehand: share, all" in figure.alt
