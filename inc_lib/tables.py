@@ -236,7 +236,7 @@ def _under(group: list[Column], chapter: str) -> str:
     """What stands below a table: how to rerun each column, and on what it was measured."""
     commands = dict.fromkeys(rerun(column, chapter) for column in group)
     facts = []
-    for key, length in (("device", 60), ("commit", 10), ("date", 10), ("checkpoint", 80)):
+    for key, length in (("device", 60), ("commit", 13), ("date", 10), ("checkpoint", 80)):
         provenances = (record.provenance for column in group for record in column.records)
         if values := sorted({str(found[key])[:length] for found in provenances if found.get(key)}):
             facts.append(f"{key} {', '.join(values)}")

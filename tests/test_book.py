@@ -335,10 +335,11 @@ def blocks(page: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", text, flags=re.S | re.M)
 
 
-@pytest.mark.parametrize("page", ["world", "model"])
-def test_the_worked_example_runs_as_it_stands(page, monkeypatch):
+@pytest.mark.parametrize("page", ["world", "model", "chapter"])
+def test_the_worked_example_runs_as_it_stands(page, monkeypatch, tmp_path):
     from inc_lib import models
 
+    monkeypatch.setenv("INC_RESULTS", str(tmp_path))
     monkeypatch.setattr(models, "MODELS", dict(models.MODELS))
     exec(compile("\n".join(blocks(page)), f"{page}.md", "exec", dont_inherit=True), {"__name__": page})
 

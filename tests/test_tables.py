@@ -35,7 +35,7 @@ def three_seeds(tmp_path: Path) -> Path:
     for seed, score in enumerate((0.70, 0.80, 0.90)):
         numbers = {f"f1_{s}": score for s in SLUGS} | {f"oracle_f1_{s}": 0.99 for s in SLUGS}
         write(tmp_path, "04_e1_realism", numbers, seed=seed,
-              provenance={"device": "cpu", "commit": "0123456789abcdef", "date": "2026-11-22T20:00:00"})
+              provenance={"device": "cpu", "commit": "0123456789ab+", "date": "2026-11-22T20:00:00"})
     return tmp_path
 
 
@@ -110,7 +110,7 @@ def test_every_table_says_how_to_run_it_again(three_seeds):
     assert ("papermill notebooks/04_e1_realism.ipynb 04_e1_realism.ipynb -f notebooks/profiles/cpu.yaml "
             "-p dataset shapes3d-twin -p model ada-gvae -p seed 0") in text
     assert "profiles/gpu.yaml -p dataset shapes3d-twin -p model ada-gvae -p image_size 64 -p seed 0" in text
-    assert "commit 0123456789; date 2026-11-22" in text and "device NVIDIA H100" in text
+    assert "commit 0123456789ab+; date 2026-11-22" in text and "device NVIDIA H100" in text
     assert text.count("```bash") == text.count("\n| :--") == 4
     assert cells(text, "shape", "k-means") == ["0.75", "0.80", "0.80", "–"]
 
