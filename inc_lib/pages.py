@@ -297,7 +297,7 @@ def _plain(text: str) -> str:
 
 # -- judging ---------------------------------------------------------------------------------------
 
-MACHINE_PATH = re.compile(r"(?<![\w.~>])/(?:root|home|Users|work|tmp|private|mnt|opt)/\w"
+MACHINE_PATH = re.compile(r"(?<![\w.~])/(?:root|home|Users|work|tmp|private|mnt|opt)/\w"
                           r"|\b[A-Z]:\\{1,2}Users\\")
 
 

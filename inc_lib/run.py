@@ -82,10 +82,11 @@ def run(notebook: Path, *, profile: str = "smoke", given: Mapping[str, Any] | No
     output = output or _default_output(notebook, Path(profile).stem, given, root)
     log = log or output.parent / "logs" / output.name
     depends_on = pages.depends_on(source, values, root=root)
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{log.parent} cannot be made ({error.strerror}): choose another --log.") from error
+    for folder in (output.parent, log.parent):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"folder {folder} cannot be made ({error.strerror}): choose another.") from error
 
     if given:  # a run of your own leaves the book's results alone
         os.environ.setdefault("INC_RESULTS", str(output.parent.resolve() / "results"))
@@ -135,7 +136,8 @@ def _execute(source: nbformat.NotebookNode, values: Mapping[str, Any], *, name: 
             client.execute(stderr=watch.file)
 
     papermill_engines.register("inc", Watched)
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # we say it in one sentence
+    for chatty in ("papermill", "asyncio"):  # what went wrong is told in one sentence, below
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
     text = log.with_suffix(".txt")
     with _terminable(), Watch(name, text, usual=usual) as watch:
         try:
