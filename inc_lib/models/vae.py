@@ -102,7 +102,7 @@ class BernoulliLoss(torch.autograd.Function):
     @staticmethod
     def backward(context, gradient: Tensor) -> tuple[Tensor, None]:
         logits, observations = context.saved_tensors
-        return (logits.float().sigmoid_().sub_(observations).mul_(gradient)).to(logits.dtype), None
+        return torch.sigmoid(logits.float()).sub_(observations).mul_(gradient).to(logits.dtype), None
 
 
 def _flat(images: Tensor) -> Tensor:
@@ -197,7 +197,9 @@ def total_correlation(codes: Tensor, mean: Tensor, log_variance: Tensor, *, esti
       though not for its logarithm. This is the paper's second estimator made symmetric in the batch. (The
       matrix of weights that is widely copied puts the 1/N into a *column*, not on the diagonal.)
 
-    Measured against Gaussians with a known TC in `tests/test_vae.py`.
+    With B = 64, N = 480,000, 10 codes of posterior width 0.3 and a true TC of 0 the first gives +7.6 nats, the second
+    -0.3; at width 0.1 they give 17.6 and 12.3, and neither notices a correlated pair any more (`tests/test_vae.py`).
+    "weighted" is the default because it is what the published results were trained with.
 
     Args:
         codes: z_i ~ q(z|x_i), (B, d).

@@ -31,11 +31,11 @@ def load(name: str | Path, *, image_size: int = 64, device: str = "cpu") -> Worl
     Raises:
         InputError: no such world and no such path, or the data cannot be used.
     """
-    from . import published, yours
-
     text = str(name)
     if text in TWINS:
         return TWINS[text](image_size=image_size, device=device)
+    from . import published, yours  # these need file readers that the twins do without
+
     if text in published.NAMES:
         return published.load(text, image_size=image_size)
     looks_like_path = Path(text).suffix or "/" in text or "\\" in text or Path(text).exists()

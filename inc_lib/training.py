@@ -1,0 +1,330 @@
+"""One training loop for every model: fast where the processor can be, resumable after a kill, never silent.
+
+    python -m inc_lib.training --world shapes3d-twin --image-size 32 --model ada-gvae --steps 300000 --release
+
+trains one model and puts it into `checkpoints/`. A run writes `state.safetensors` + `state.json` into its folder every
+few minutes; the same command started again goes on from there, to the same weights as without the break (bit for
+bit on one CPU thread). Nothing is pickled.
+"""
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from tqdm import tqdm
+
+from . import models
+from .errors import InputError
+from .files import ROOT, atomic_write, checkpoints_folder
+from .worlds import World
+
+HEARTBEAT = 20.0          # seconds between lines in a log
+CHECKPOINT_EVERY = 120.0  # seconds between resumable states
+PEEKS = (100, 1_000, 10_000, 50_000, 100_000, 200_000, 300_000)  # steps after which a picture is drawn
+
+
+def train(world: World, model: str, *, steps: int, batch_size: int = 64, learning_rate: float = 1e-4,
+          decay: float = 0.0, pairs: int | str = "uniform", seed: int = 0, folder: str | Path | None = None,
+          device: str = "auto", compile: bool = False, options: dict | None = None,
+          on_step: Callable[[int, models.VAE], None] | None = None, every: int = 0) -> models.VAE:
+    """Train a model on a world.
+
+    Args:
+        world: what to learn; images are rendered or read as they are needed.
+        model: "ada-gvae" or "beta-tcvae".
+        steps: optimiser steps in all, those of an interrupted run included.
+        batch_size: pairs a step for a model that needs pairs, images a step for one that does not.
+        learning_rate: of Adam. The papers use 1e-4 for 300,000 steps; short schedules want 5e-4.
+        decay: share of the steps, at the end, over which the rate falls linearly to zero (0: constant, as published).
+        pairs: how many factors a pair differs in, see `World.pairs`.
+        seed: of weights, batches and noise.
+        folder: where state, pictures and log go; None keeps nothing. A folder that holds a state is resumed.
+        device: "auto", "cpu" or "cuda".
+        compile: fuse the step with torch.compile (needs a C++ compiler on the CPU).
+        options: of the model (beta, n_codes, ...).
+        on_step: called as on_step(step, model) every `every` steps and at the last.
+
+    Returns:
+        The model in eval mode with `.provenance`.
+
+    Raises:
+        InputError: the world cannot feed this model, or the folder holds the state of another run.
+        KeyboardInterrupt: on Ctrl-C, after the state has been saved.
+    """
+    if steps < 1 or batch_size < 1 or not learning_rate > 0 or not 0 <= decay <= 1:
+        raise InputError(f"steps = {steps}, batch_size = {batch_size}, learning_rate = {learning_rate}, decay = {decay} cannot "
+                         "be used: expected positive numbers and a decay between 0 and 1.")
+    fabric = _fabric(device)
+    keep_freed_memory()
+    network = models.build(model, channels=world.channels, image_size=world.image_size, seed=seed, **(options or {}))
+    if network.needs_pairs and not world.supports_pairs:
+        raise InputError(f"{model} learns from pairs that differ in some factors, which {world.name!r} cannot give (fewer than "
+                         "two labelled factors): use model='beta-tcvae', which needs no labels.")
+    settings = {"world": world.name, "source": world.source, "image_size": world.image_size, "model": model,
+                "config": network.config, "batch_size": batch_size, "learning_rate": learning_rate, "decay": decay,
+                "pairs": pairs if network.needs_pairs else None, "seed": seed, "steps": steps}
+    run = _Run(fabric, network, settings, folder)
+    run.resume()
+    step_function = _compiled(run) if compile else run.step
+    progress = _Progress(steps, run.done)
+    try:
+        while run.done < steps:
+            batch = _draw(world, network.needs_pairs, batch_size, run.generator, pairs)
+            parts = step_function(_ready(batch, fabric.device))
+            run.done += 1
+            progress.update(run.done, parts)
+            if run.done in PEEKS or run.done == steps:
+                run.peek(batch)
+            if on_step and every and (run.done % every == 0 or run.done == steps):
+                network.eval()
+                on_step(run.done, network)
+                network.train()
+            run.save_if_due()
+    finally:  # also on Ctrl-C: what was learnt is kept
+        progress.close()
+        run.save()
+    network.provenance = run.provenance()
+    return network.eval()
+
+
+class _Run:
+    """What one training carries along: model, optimiser, generators, and where it is kept."""
+
+    def __init__(self, fabric: Fabric, network: models.VAE, settings: dict, folder: str | Path | None) -> None:
+        self.fabric, self.network, self.settings = fabric, network, settings
+        self.folder = Path(folder) if folder else None
+        network.to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=settings["learning_rate"], fused=True)
+        self.wrapped, self.wrapped_optimizer = fabric.setup(network, self.optimizer)
+        self.wrapped.mark_forward_method("loss")
+        self.generator = torch.Generator().manual_seed(settings["seed"])           # states, on the CPU
+        self.noise = torch.Generator(fabric.device).manual_seed(settings["seed"])  # posterior samples
+        self.done, self.seconds, self._since, self._saved = 0, 0.0, time.monotonic(), time.monotonic()
+
+    def step(self, batch: Tensor | tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """One optimiser step; returns the parts of the loss."""
+        self.optimizer.param_groups[0]["lr"] = self.rate()
+        with self.fabric.autocast():  # Fabric casts in `forward` only, and without DDP `loss` does not pass through it
+            loss, parts = self.wrapped.loss(batch, self.noise)
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self.wrapped_optimizer.step()
+        return parts
+
+    def rate(self) -> float:
+        """The learning rate: constant, then linear to zero over the last `decay` of the steps."""
+        remaining = 1 - self.done / self.settings["steps"]
+        decay = self.settings["decay"]
+        return self.settings["learning_rate"] * (min(1.0, remaining / decay) if decay else 1.0)
+
+    def save_if_due(self) -> None:
+        if time.monotonic() - self._saved > CHECKPOINT_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Everything needed to go on, as tensors and JSON."""
+        if self.folder is None or self.done == 0:
+            return
+        now = time.monotonic()
+        self.seconds, self._since, self._saved = self.seconds + now - self._since, now, now
+        tensors = {f"model.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{index}.{slot}": value for slot, value in slots.items()}
+        tensors |= {"generator": self.generator.get_state(), "noise": self.noise.get_state()}
+        metadata = {"about": json.dumps({"done": self.done, "seconds": self.seconds, "settings": self.settings})}
+        with atomic_write(self.folder / "state.safetensors") as path:
+            safetensors.torch.save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                                        path, metadata=metadata)
+
+    def resume(self) -> None:
+        """Go on from the folder's state, if it has one and it is of this run (only `steps` may differ)."""
+        path = self.folder / "state.safetensors" if self.folder else None
+        if path is None or not path.exists():
+            return
+        about, tensors = _read_state(path)
+        ours, theirs = ({key: value for key, value in settings.items() if key != "steps"}
+                        for settings in (self.settings, about["settings"]))
+        if json.loads(json.dumps(ours)) != theirs:
+            differing = sorted(key for key in ours if json.loads(json.dumps(ours[key])) != theirs.get(key))
+            raise InputError(f"{self.folder} holds a training with other settings ({', '.join(differing)} differ): choose another "
+                             "folder, or delete it to start anew.")
+        self.network.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
+        state = self.optimizer.state_dict()
+        state["state"] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("adam."):
+                _, index, slot = name.split(".")
+                parameter = self.optimizer.param_groups[0]["params"][int(index)]
+                if tensor.ndim:  # in its weight's memory format: fused Adam walks both side by side
+                    tensor = torch.empty_like(parameter).copy_(tensor)
+                state["state"].setdefault(int(index), {})[slot] = tensor
+        self.optimizer.load_state_dict(state)
+        self.generator.set_state(tensors["generator"])
+        self.noise.set_state(tensors["noise"])
+        self.done, self.seconds = about["done"], about["seconds"]
+
+    def peek(self, batch: Tensor | tuple[Tensor, Tensor]) -> None:
+        """A picture of eight images and what the model makes of them: what a person looks at first."""
+        if self.folder is None:
+            return
+        images = (batch[0] if isinstance(batch, tuple) else batch)[:8].cpu()
+        rows = torch.cat([images, self.network.decode(self.network.encode(images.contiguous()))])
+        size = images.shape[-1]
+        sheet = rows.view(2, -1, images.shape[1], size, size).permute(0, 3, 1, 4, 2).reshape(2 * size, -1, images.shape[1])
+        from PIL import Image
+
+        with atomic_write(self.folder / f"peek_{self.done:06d}.png") as path:
+            Image.fromarray((sheet.clamp(0, 1) * 255).byte().expand(-1, -1, 3).numpy()).save(path)
+
+    def provenance(self) -> dict:
+        """How these weights came to be."""
+        return {**self.settings, "steps": self.done, "seconds": round(self.seconds + time.monotonic() - self._since),
+                "device": _device_name(self.fabric.device), "precision": str(self.fabric._precision.precision),
+                "threads": torch.get_num_threads(), "torch": torch.__version__.split("+")[0]}
+
+
+def _read_state(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return json.loads(file.metadata()["about"]), {name: file.get_tensor(name) for name in file.keys()}
+    except (safetensors.SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a training state: delete it to start anew.") from error
+
+
+def _draw(world: World, paired: bool, n: int, generator: torch.Generator, pairs: int | str):
+    if paired:
+        return world.paired_observations(n, generator, k=pairs)[:2]
+    return world.sample(n, generator)[0]
+
+
+def _ready(batch, device: torch.device):
+    """On the device, channels last: the layout in which convolutions are fastest."""
+    if isinstance(batch, tuple):
+        return tuple(_ready(part, device) for part in batch)
+    return batch.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+
+
+def _compiled(run: _Run) -> Callable:
+    run.network.encoder, run.network.decoder = torch.compile(run.network.encoder), torch.compile(run.network.decoder)
+    return run.step
+
+
+def _fabric(device: str) -> Fabric:
+    """bf16 where the processor multiplies it natively, float32 elsewhere."""
+    device = pick_device(device)
+    fast = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return Fabric(accelerator=device, devices=1, precision="bf16-mixed" if fast else "32-true")
+
+
+def pick_device(device: str) -> str:
+    """ "auto" to "cuda" or "cpu"; anything else is checked."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device {device!r} is unknown: expected 'auto', 'cpu' or 'cuda'.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device 'cuda' was asked for, but torch sees no CUDA device: use 'auto' or 'cpu'.")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep freed blocks: a step's activations otherwise go back to the kernel and are faulted in anew.
+
+    Worth a fifth of a step at 64x64 on the CPU; elsewhere (macOS, Windows, musl) nothing happens.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    trim_threshold, mmap_threshold = -1, -3  # malloc.h
+    mallopt(mmap_threshold, 1 << 30)
+    mallopt(trim_threshold, 2 << 30)
+
+
+class _Progress:
+    """A bar on a terminal, a line now and then in a log."""
+
+    def __init__(self, steps: int, done: int) -> None:
+        self.steps, self.start, self.first, self.spoken = steps, time.monotonic(), done, time.monotonic()
+        self.bar = tqdm(total=steps, initial=done, unit="step") if sys.stderr.isatty() else None
+
+    def update(self, done: int, parts: dict[str, Tensor]) -> None:
+        if self.bar is not None:
+            self.bar.update(1)
+            if done % 50 == 0:
+                self.bar.set_postfix({name: f"{value.item():.1f}" for name, value in parts.items()})
+            return
+        now = time.monotonic()
+        if now - self.spoken > HEARTBEAT or done == self.steps:
+            self.spoken = now
+            speed = (done - self.first) / max(now - self.start, 1e-9)
+            values = ", ".join(f"{name} {value.item():.1f}" for name, value in parts.items())
+            print(f"step {done:,} of {self.steps:,} ({speed:.1f} a second, {(self.steps - done) / speed / 60:.1f} min left): "
+                  f"{values}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def release_path(world: str, image_size: int, model: str, seed: int) -> Path:
+    """Where the released checkpoint of this world, size, model and seed lies (whether or not it exists)."""
+    return checkpoints_folder() / f"{world}_{image_size}_{model}_s{seed}.safetensors"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m inc_lib.training", description="Train one model on one world.")
+    parser.add_argument("--world", default="shapes3d-twin", help="a world by name, or a path to your own data")
+    parser.add_argument("--image-size", type=int, default=32, choices=(32, 64))
+    parser.add_argument("--model", default="ada-gvae", help="ada-gvae or beta-tcvae")
+    parser.add_argument("--steps", type=int, default=300_000)
+    parser.add_argument("--batch-size", type=int, default=64, help="pairs (ada-gvae) or images a step")
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--decay", type=float, default=0.2, help="share of the steps over which the rate falls to 0")
+    parser.add_argument("--pairs", default="half-one", help="uniform, half-one, or a number")
+    parser.add_argument("--beta", type=float, help="weight of the regulariser (default: the model's)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--folder", type=Path, help="where the run is kept (default: runs/models/NAME)")
+    parser.add_argument("--release", action="store_true", help="write the result to checkpoints/ (fp16)")
+    given = parser.parse_args(arguments)
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    from . import worlds
+
+    try:
+        world = worlds.load(given.world, image_size=given.image_size, device=pick_device(given.device))
+        target = release_path(world.name, given.image_size, given.model, given.seed)
+        folder = given.folder or ROOT / "runs" / "models" / target.stem
+        model = train(world, given.model, steps=given.steps, batch_size=given.batch_size,
+                      learning_rate=given.learning_rate, decay=given.decay, seed=given.seed, folder=folder,
+                      pairs=int(given.pairs) if given.pairs.isdigit() else given.pairs, device=given.device,
+                      compile=given.compile, options={} if given.beta is None else {"beta": given.beta})
+        path = target if given.release else folder / "model.safetensors"
+        models.save(model, path, model.provenance, half=given.release)
+        print(f"wrote {path}")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the state is kept; the same command goes on from here.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
