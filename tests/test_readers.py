@@ -379,6 +379,26 @@ def test_shapes3d_layout(data, monkeypatch, capsys, options, limit):
         assert "unpacking" not in capsys.readouterr().err                       # once
 
 
+def test_shapes3d_at_its_full_size(data):
+    """480,000 images, all but three of them unwritten: a complete grid, read in place."""
+    path = data / "shapes3d" / "3dshapes.h5"
+    path.parent.mkdir(parents=True)
+    with h5py.File(path, "w") as file:
+        images = file.create_dataset("images", (480_000, 64, 64, 3), np.uint8, chunks=(1, 64, 64, 3))
+        file["labels"] = layouts.shapes3d_labels()
+        for index in (0, 16, 479_999):
+            images[index] = index % 251
+    world = worlds.load("shapes3d")
+    assert world.sizes == (10, 10, 10, 8, 4, 15) and world.is_complete and world.n_states == 480_000
+    assert world.factors[3].values[0] == 0.75 and world.factors[5].values[-1] == 30
+    observations = world.render(torch.tensor([[9, 9, 9, 7, 3, 14], [0, 0, 0, 0, 1, 1]]))
+    assert (observations[:, 0, 0, 0] * 255).round().tolist() == [479_999 % 251, 16]
+    a, b = world.pairs(2_000, generator())
+    shares = np.bincount((a != b).sum(1).numpy(), minlength=7) / 2_000
+    assert np.allclose(shares[1:6], 1 / 5, atol=0.05) and shares[0] == shares[6] == 0
+    assert "published images" not in world.describe() and not (data / "unpacked").exists()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs a file system with sparse files")
 def test_mpi3d_layout_at_full_size_is_not_read(data):
     """12.7 GB on paper: loading and drawing must not read it."""
@@ -396,6 +416,45 @@ def test_mpi3d_layout_at_full_size_is_not_read(data):
     assert world.factors[0].values[0] == "white" and world.factors[6].name == "vertical axis"
     assert peak < 400e6                                                         # the labels, not the images
     assert not (data / "unpacked").exists()
+
+
+def fails_when_written(monkeypatch, error):
+    def fail(file, header):
+        file.write(b"half of it")
+        raise error
+    monkeypatch.setattr(storage, "MEMORY_LIMIT", 1000)
+    monkeypatch.setattr(storage.np.lib.format, "write_array_header_1_0", fail)
+
+
+def test_a_disk_that_fills_up_while_unpacking(data, monkeypatch):
+    layouts.shapes3d(data / "3dshapes.h5", n=20)
+    fails_when_written(monkeypatch, OSError(28, "No space left on device"))
+    with pytest.raises(InputError, match="No space left on device.*nothing was changed"):
+        worlds.load("shapes3d")
+    assert list((data / "unpacked").iterdir()) == []
+
+
+def test_ctrl_c_while_unpacking(data, monkeypatch):
+    layouts.shapes3d(data / "3dshapes.h5", n=20)
+    fails_when_written(monkeypatch, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        worlds.load("shapes3d")
+    assert list((data / "unpacked").iterdir()) == []
+
+
+def test_a_file_that_changes_is_unpacked_anew(data, monkeypatch):
+    monkeypatch.setattr(storage, "MEMORY_LIMIT", 1000)
+    layouts.shapes3d(data / "3dshapes.h5", n=20)
+    assert worlds.load("shapes3d").n_states == 20
+    layouts.shapes3d(data / "3dshapes.h5", n=30)
+    assert worlds.load("shapes3d").observation([29])[0, 0, 0, 0] * 255 == 49
+
+
+def test_a_log_gets_a_line_while_something_takes_long(monkeypatch, capsys):
+    monkeypatch.setattr(storage, "HEARTBEAT", -1)
+    assert list(storage.heartbeat(iter("abc"), 12, "unpacking", length=lambda item: 4)) == ["a", "b", "c"]
+    assert capsys.readouterr().err.splitlines() == [
+        "unpacking: 4 images (33%)", "unpacking: 8 images (67%)", "unpacking: 12 images (100%)"]
 
 
 def test_a_missing_file_names_path_address_and_command(data):

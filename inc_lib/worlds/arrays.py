@@ -97,12 +97,15 @@ class ArrayWorld(World):
         indices = np.asarray(indices, np.int64).reshape(-1)
         if len(indices) == 0:
             return torch.empty(0, self.channels, self.image_size, self.image_size)
-        unique, inverse = np.unique(indices, return_inverse=True)    # increasing: .h5 needs it, disks like it
-        if unique[0] < 0 or unique[-1] >= self.n:
-            raise InputError(f"{self.name} has observations 0 to {self.n - 1}: asked for "
-                             f"{unique[0] if unique[0] < 0 else unique[-1]}.")
-        rows = torch.from_numpy(np.asarray(self.images[unique])[inverse])
-        return fit(rows.permute(0, 3, 1, 2), self.image_size).contiguous()
+        outside = indices[(indices < 0) | (indices >= self.n)]
+        if len(outside):
+            raise InputError(f"{self.name} has observations 0 to {self.n - 1}: asked for {outside[0]}.")
+        if isinstance(self.images, np.ndarray):
+            rows = self.images[indices]
+        else:                                      # on disk: each once, in increasing order
+            unique, inverse = np.unique(indices, return_inverse=True)
+            rows = self.images[unique][inverse]
+        return fit(torch.from_numpy(rows).permute(0, 3, 1, 2), self.image_size)
 
     def states(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """States of n observations drawn uniformly: int64 (n, M)."""

@@ -18,7 +18,7 @@ import itertools
 import numpy as np
 import torch
 
-INDEX_LIMIT = 2 ** 24     # sets of factors x states up to which every set is indexed: 300 MB at most
+INDEX_LIMIT = 2 ** 23     # sets of factors x states up to which every set is indexed: 150 MB at most
 ROUNDS = 8                # members of a group looked at together before the rest is searched one by one
 TRIES = 32                # without the index: changes tried per pair before the pool is asked
 POOL = 4096               # ... and states that the pool holds
@@ -107,10 +107,12 @@ class Partners:
         exact[-1] = 1                               # all kept: only the state itself
         for row, changed in enumerate(self._sets):
             key = self._states[:, ~changed] @ np.cumprod([1, *self._sizes[~changed][:-1]], dtype=np.int64)
-            self._order[row] = np.argsort(key, kind="stable")
-            _, group, counts = np.unique(key, return_inverse=True, return_counts=True)
-            self._start[row] = (np.cumsum(counts) - counts)[group]
-            self._count[row] = exact[kept_code[row]] = counts[group]
+            self._order[row] = order = np.argsort(key, kind="stable")
+            starts = np.flatnonzero(np.diff(key[order], prepend=-1))
+            counts = np.diff(starts, append=n)
+            self._start[row, order] = np.repeat(starts, counts)
+            self._count[row, order] = np.repeat(counts, counts)
+            exact[kept_code[row]] = self._count[row]
         for bit in powers:                                # Moebius: from "keeps at least" to "keeps exactly"
             without = np.flatnonzero((np.arange(2 ** m) & bit) == 0)
             exact[without] -= exact[without | bit]

@@ -66,7 +66,7 @@ def fit(images: Tensor, image_size: int) -> Tensor:
     family) is padded to 32x32, as is usual for networks that halve the image again and again. Then bilinear
     with anti-aliasing; an average over whole blocks of pixels where the factor is whole.
     """
-    images = images.to(torch.float32) / 255
+    images = images.contiguous().to(torch.float32).div_(255)     # reordered while a pixel is still one byte
     height, width = images.shape[-2:]
     side = 32 if height == width == 28 else max(height, width)
     if (height, width) != (side, side):

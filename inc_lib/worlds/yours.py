@@ -245,7 +245,11 @@ def _npz(path: Path, image_size: int) -> ArrayWorld:
     columns: dict[str, np.ndarray] = {}
     if key:
         names = NpzMember(path, "names").read() if "names" in keys else None
-        columns = _columns(NpzMember(path, key).read(), names, f"{path}, field {key!r}")
+        where = f"{path}, field {key!r}"
+        columns = _columns(NpzMember(path, key).read(), names, where)
+        if "attributes" in keys and len(columns) == 1:          # as `clustering.write_dataset` writes them
+            words = [str(word) for word in np.ravel(NpzMember(path, "attributes").read())]
+            columns = {name: _spoken(values, words, where) for name, values in columns.items()}
     labels, factors, notes = tabulate(columns, source.shape[0] if source.shape else 0, str(path))
     return _world(path, settle(source, image_size), labels, factors, notes, image_size)
 
@@ -372,11 +376,8 @@ def _arrow_values(column, names: list[str] | None, where: str) -> np.ndarray:
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
     values = column.to_numpy()
-    if names and values.dtype.kind in "ui":
-        if values.min() < 0 or values.max() >= len(names):
-            raise InputError(f"{where} holds class numbers from {values.min()} to {values.max()}, but the "
-                             f"file names {len(names)} classes.")
-        return np.array(names)[values]
+    if names:
+        return _spoken(values, names, where)
     return values.astype(str) if values.dtype.kind == "O" else values
 
 
@@ -409,6 +410,16 @@ def _columns(values: np.ndarray, names: np.ndarray | None, where: str) -> dict[s
     return {name: values[:, i] for i, name in enumerate(names)}
 
 
+def _spoken(values: np.ndarray, words: list[str], where: str) -> np.ndarray:
+    """Class numbers to the words a file gives for them; anything else stays."""
+    if values.dtype.kind not in "ui" or not len(values):
+        return values
+    if values.min() < 0 or values.max() >= len(words):
+        raise InputError(f"{where} holds class numbers from {values.min()} to {values.max()}, but the file "
+                         f"names {len(words)} classes.")
+    return np.array(words)[values]
+
+
 def _only_one(path: Path, keys: list[str]) -> str | None:
     if len(keys) > 1:
         raise InputError(f"{path} holds both {keys[0]!r} and {keys[1]!r}: keep the one with the factors.")
@@ -422,9 +433,12 @@ def _no_images(path: Path, what: str, keys: list[str]) -> InputError:
 
 def _world(path: Path, images: Images, labels: np.ndarray, factors: list[Factor],
            notes: list[str], size: int) -> ArrayWorld:
-    notes = list(notes)
+    from . import names
+
+    notes, name = list(notes), path.stem or path.resolve().name
+    name = f"{name}-yours" if name in names() else name      # never confused with a published set or a twin
     height, width = images.shape[1:3]
     if height != width:
         notes.append(f"the images are {width}x{height} pixels: they are padded with black to squares.")
-    return ArrayWorld(name=path.stem or path.resolve().name, source="yours", images=images, labels=labels,
+    return ArrayWorld(name=name, source="yours", images=images, labels=labels,
                       factors=factors, image_size=size, notes=notes)
