@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from .errors import InputError, suggest
 TAG = "parameters"
 INJECTED = "injected-parameters"  # papermill's own tag; never stored in a source notebook
 
-# What chapters may call their parameters. A profile may hold any of these; a chapter takes those it declares.
+# What most chapters call their parameters. A profile may hold these and what any chapter beside it declares.
 COMMON = ("profile", "dataset", "image_size", "model", "checkpoint", "train_steps", "n_observations",
           "n_generated", "oracle_steps", "seed", "device")
 
@@ -162,10 +162,17 @@ def profile_values(profile: str, folder: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"profile {path.name} holds {type(values).__name__}, "
                          "expected lines of `name: value`.")
-    for name in values:
-        if name not in COMMON:
-            raise InputError(f"profile {path.name}: {suggest('parameter', str(name), COMMON)}")
+    if set(values) - set(COMMON):
+        known = {*COMMON, *_declared_beside(folder)}
+        for name in set(values) - known:
+            raise InputError(f"profile {path.name}: {suggest('parameter', str(name), sorted(known))}")
     return values
+
+
+def _declared_beside(folder: Path) -> Iterator[str]:
+    """The names of all parameters of the chapters that the profiles in `folder` are for."""
+    for path in sorted(folder.parent.glob("*.ipynb")):
+        yield from read("".join(tagged(json.loads(path.read_text(encoding="utf-8"))["cells"])["source"]))
 
 
 def profile_names(folder: Path) -> list[str]:

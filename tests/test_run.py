@@ -97,6 +97,16 @@ def test_a_profile_that_cannot_be_used_is_refused(tmp_path, text, told):
         parameters.profile_values(str(tmp_path / "p.yaml"), tmp_path)
 
 
+def test_a_profile_may_set_what_only_one_chapter_has(project):
+    project.write("01_a", parameters="n_repeats: int = 16")
+    profiles = project.root / "notebooks" / "profiles"
+    (profiles / "cpu.yaml").write_text("n_repeats: 64\n")
+    assert parameters.profile_values("cpu", profiles) == {"n_repeats": 64}
+    (profiles / "cpu.yaml").write_text("n_repeat: 64\n")
+    with pytest.raises(InputError, match="did you mean 'n_repeats'"):
+        parameters.profile_values("cpu", profiles)
+
+
 def test_the_profiles_hold_known_names_and_name_themselves():
     folder = ROOT / "notebooks" / "profiles"
     assert parameters.profile_names(folder) == ["smoke", "cpu", "gpu"]
