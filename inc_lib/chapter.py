@@ -6,9 +6,10 @@
     c.claim("shape is told apart", f1 > 0.9)
     c.record(f1_shape=f1)
 
-Whatever is displayed also has a plain-text form, so that a chapter reads well in a log, in nbval and in a bare Python
-prompt. A training inside a notebook shows one line that is updated in place and ends the same whether the model was
-trained or found; its heartbeat goes to the kernel's own stderr, that is to the log and never into the page.
+Whatever is displayed also has a plain-text form, so that a chapter reads well in a log, in nbval and in a
+bare Python prompt. A training inside a notebook shows one line that is updated in place and ends the same
+whether the model was trained or found; its heartbeat goes to the kernel's own stderr, that is to the log and
+never into the page.
 """
 from __future__ import annotations
 
@@ -52,8 +53,8 @@ if TYPE_CHECKING:
 CHUNK = 1024  # observations drawn and encoded at a time
 DPI = 100     # CSS pixels an inch; pictures hold twice as many
 
-# How a chapter trains where no checkpoint is released: the command line's settings, for short schedules. The papers take
-# a rate of 1e-4 and k uniform, for 300,000 steps.
+# How a chapter trains where no checkpoint is released: the command line's settings, for short schedules. The
+# papers take a rate of 1e-4 and k uniform, for 300,000 steps.
 SHORT_SCHEDULE: dict[str, Any] = {"learning_rate": 5e-4, "decay": 0.2, "pairs": "half-one"}
 
 
@@ -66,7 +67,7 @@ class BrokenClaim(AssertionError):
 
 @dataclasses.dataclass
 class Chapter:
-    """A running chapter, made by `start`: its parameters as attributes, its world, and what it does with them."""
+    """A running chapter, made by `start`: its parameters as attributes, its world, what it does with them."""
 
     chapter: str
     profile: str
@@ -88,7 +89,7 @@ class Chapter:
     _checkpoint_path: Path | None = None
     _begun: float = dataclasses.field(default_factory=time.monotonic)
 
-    # --- models -----------------------------------------------------------------------------------------------------
+    # --- models ---------------------------------------------------------------------------------------------
 
     @functools.cached_property
     def model(self) -> models.VAE:
@@ -114,11 +115,13 @@ class Chapter:
         """Train for `steps` (default `train_steps`) with the settings of SHORT_SCHEDULE.
 
         Args:
-            keep: keep the run in runs/models/, from where the same call goes on or takes the result, now and in other chapters.
-                False trains anew each time, which `on_step` needs to see every step.
-            options: as `training.train` takes them (learning_rate, pairs, batch_size, on_step, every, options, ...).
+            keep: keep the run in runs/models/, from where the same call goes on or takes the result, now and
+                in other chapters. False trains anew each time, which `on_step` needs to see every step.
+            options: as `training.train` takes them (learning_rate, pairs, batch_size, on_step, every,
+                options, ...).
         """
-        name, seed, steps = model or self.model_name, self.seed if seed is None else seed, steps or self.train_steps
+        name, seed = model or self.model_name, self.seed if seed is None else seed
+        steps = steps or self.train_steps
         settings = {**SHORT_SCHEDULE, **options}
         with _heartbeat(f"{name} learns {self.world.name}: {steps:,} steps, seed {seed}"):
             if not keep:
@@ -135,14 +138,14 @@ class Chapter:
         from . import oracle
 
         if not self.world.factors:
-            raise InputError(
-                f"world {self.world.name!r} has no factor labels: an oracle cannot learn to read them, so "
-                "leave out the scores that need one.")
+            raise InputError(f"world {self.world.name!r} has no factor labels: an oracle cannot learn to "
+                             "read them, so leave out the scores that need one.")
         path = oracle.release_path(self.world.name, self.image_size)
         if path.is_file():
             return oracle.load(path, self.world).to(self.device)
-        with _heartbeat(f"the oracle learns {self.world.name}: {self.oracle_steps:,} steps"), \
-                self._folder(f"{self.world.name}_{self.image_size}_oracle_s{self.seed}_{self.oracle_steps}", {}) as folder:
+        stem = f"{self.world.name}_{self.image_size}_oracle_s{self.seed}_{self.oracle_steps}"
+        told = f"the oracle learns {self.world.name}: {self.oracle_steps:,} steps"
+        with _heartbeat(told), self._folder(stem, {}) as folder:
             return oracle.train(self.world, steps=self.oracle_steps, seed=self.seed, folder=folder,
                                 device=self.device)
 
@@ -162,20 +165,20 @@ class Chapter:
             InputError: it is of another world, or of images of another size or number of channels.
         """
         model = models.load(path)
-        found = model.provenance.get("world",
-                                     self.world.name), model.config["image_size"], model.config["channels"]
+        config = model.config
+        found = model.provenance.get("world", self.world.name), config["image_size"], config["channels"]
         expected = self.world.name, self.image_size, self.world.channels
         if found != expected:
             told = [f"{world} at {size}x{size}, {channels} channel{'s' if channels > 1 else ''}"
                     for world, size, channels in (found, expected)]
-            raise InputError(
-                f"checkpoint {path.name} was trained on {told[0]}, but this chapter runs on {told[1]}: give the "
-                "dataset and image_size it was made for, or checkpoint='auto'.")
+            raise InputError(f"checkpoint {path.name} was trained on {told[0]}, but the chapter runs on "
+                             f"{told[1]}: give the dataset and image_size it was made for, or "
+                             "checkpoint='auto'.")
         return model.to(self.device)
 
     @contextlib.contextmanager
     def _folder(self, stem: str, settings: Mapping[str, Any]) -> Iterator[Path]:
-        """runs/models/STEM_KEY, locked; the key changes with settings, data and the code that makes a model."""
+        """runs/models/STEM_KEY, locked; the key changes with settings, data and code that make a model."""
         from filelock import FileLock, Timeout
 
         key = json.dumps({"settings": settings, "data": _fingerprint(self.dataset), "code": _code_digest()},
@@ -193,32 +196,32 @@ class Chapter:
         finally:
             lock.release()
 
-    # --- data -------------------------------------------------------------------------------------------------------
+    # --- data -----------------------------------------------------------------------------------------------
 
     def generator_for(self, name: str) -> torch.Generator:
-        """A fresh generator for one purpose: it depends on `seed` and `name` alone, not on what ran before."""
+        """A fresh generator for one purpose: depends on `seed` and `name` alone, not on what ran before."""
         digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7]))
 
     def encode_sample(self, n: int | None = None, *, keep: int = 1000, model: models.VAE | None = None,
                       name: str = "sample") -> tuple[Tensor, Tensor, Tensor]:
-        """Draw and encode n observations (default `n_observations`), in memory that does not grow with the pictures.
+        """Draw and encode n observations (default `n_observations`); most pictures are not kept.
 
         Args:
             n: how many.
-            keep: the pictures of this many, the first ones, are returned; the codes of all are. 480,000 pictures of 64x64
-                would take 24 GB, their codes take 19 MB.
+            keep: the pictures of this many, the first ones, are returned; the codes of all are. 480,000
+                pictures of 64x64 would take 24 GB, their codes take 19 MB.
             model: whose codes (default `c.model`).
             name: of the sample; the same name gives the same draws at every call, another name others.
 
         Returns:
-            observations (min(n, keep), C, H, W) float32, states (n, M) int64, codes (n, d) float32, all on the CPU.
+            observations (min(n, keep), C, H, W) float32, states (n, M) int64, codes (n, d) float32, all on
+            the CPU.
         """
-        n, model, generator = self.n_observations if n is None else n, model or self.model, self.generator_for(
-            name)
+        n, model = self.n_observations if n is None else n, model or self.model
         if n < 1:
             raise InputError(f"a sample of n = {n} observations cannot be drawn: expected at least 1.")
-        world, size = self.world, self.world.image_size
+        world, size, generator = self.world, self.world.image_size, self.generator_for(name)
         kept = torch.empty(min(n, keep), world.channels, size, size)
         states = torch.empty(n, len(world.factors), dtype=torch.int64)
         codes = torch.empty(n, model.n_codes)
@@ -230,12 +233,17 @@ class Chapter:
                 kept[rows] = pictures[:len(kept) - start].cpu()
         return kept, states, codes
 
-    # --- claims and numbers -----------------------------------------------------------------------------------------
+    # --- claims and numbers ---------------------------------------------------------------------------------
 
     @property
     def strict(self) -> bool:
-        """Whether a claim that does not hold fails the chapter: built-in world, released model (or none used), no smoke."""
-        return self.world.source != "yours" and self.released is not False and self.profile != "smoke"
+        """Whether a claim that does not hold fails the chapter, see `claim`."""
+        return self._built_in and self.profile != "smoke"
+
+    @property
+    def _built_in(self) -> bool:
+        """Ours to vouch for: a built-in world, and a released model if any."""
+        return self.world.source != "yours" and self.released is not False
 
     def claim(self, text: str, holds: Any, *, strict_smoke: bool = False, always: bool = False) -> bool:
         """Say whether what the text claims holds in this run.
@@ -247,19 +255,17 @@ class Chapter:
             always: a theorem; strict at every scale, on any data and with any model.
 
         Raises:
-            BrokenClaim: it does not hold where it must (see `strict`). On your own data it is reported, never raised, except
-                for theorems.
+            BrokenClaim: it does not hold where it must: on a built-in world, with a released model (or none),
+                at any scale but smoke. On your own data it is reported, never raised, except for theorems.
         """
         holds = bool(holds)
         self.claims.append({"text": text, "holds": holds})
         if self._numbers:
             self._write()
-        verdict = "holds" if holds else "does not hold"
-        _display(
-            f'<p class="inc inc-claim{"" if holds else " inc-broken"}"><span class="inc-verdict">{verdict.capitalize()}.'
-            f"</span> {_inline(text)}</p>", f"{verdict}: {text}")
-        built_in = self.world.source != "yours" and self.released is not False
-        if not holds and (always or self.strict or (strict_smoke and built_in)):
+        verdict, kind = ("holds", "") if holds else ("does not hold", " inc-broken")
+        _display(f'<p class="inc inc-claim{kind}"><span class="inc-verdict">{verdict.capitalize()}.</span> '
+                 f"{_inline(text)}</p>", f"{verdict}: {text}")
+        if not holds and (always or self.strict or (strict_smoke and self._built_in)):
             raise BrokenClaim(f"claimed, and not so: {text}")
         return holds
 
@@ -269,9 +275,8 @@ class Chapter:
         _display(f'<p class="inc inc-note"><code>{html.escape(line)}</code></p>', line)
 
     def glue(self, name: str, value: Any, fmt: str = "") -> None:
-        """Keep a formatted value for the text: {glue:text}`name` prints it. Shows nothing; harmless outside of a book."""
-        shell = _shell()
-        if shell is None:
+        """Keep a formatted value for the text: {glue:text}`name` prints it. Shows nothing here."""
+        if _shell() is None:
             return
         from IPython.display import display
 
@@ -282,8 +287,8 @@ class Chapter:
     def record(self, **values: float | int | bool | None) -> Path:
         """Merge numbers into results/<profile>/<dataset>/<model>/s<seed>/<chapter>.json; returns its path.
 
-        A run starts from an empty record, so nothing stale survives; the file is written whole each time. True and False
-        are kept as 1 and 0. None means not measurable.
+        A run starts from an empty record, so nothing stale survives; the file is written whole each time.
+        True and False are kept as 1 and 0. None means not measurable.
 
         Raises:
             InputError: a value is NaN, infinite, or no single number.
@@ -293,13 +298,11 @@ class Chapter:
 
     def _write(self) -> Path:
         world = re.sub(r"[^\w.-]+", "_", self.world.name)
-        path = results_folder(
-        ) / self.profile / world / self.model_name / f"s{self.seed}" / f"{self.chapter}.json"
-        record = {
-            "chapter": self.chapter, "profile": self.profile, "dataset": self.world.name,
-            "model": self.model_name, "seed": self.seed, "numbers": self._numbers, "claims": self.claims,
-            "provenance": self._provenance()
-        }
+        folder = results_folder() / self.profile / world / self.model_name / f"s{self.seed}"
+        path = folder / f"{self.chapter}.json"
+        record = {"chapter": self.chapter, "profile": self.profile, "dataset": self.world.name,
+                  "model": self.model_name, "seed": self.seed, "numbers": self._numbers,
+                  "claims": self.claims, "provenance": self._provenance()}
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         return path
@@ -307,18 +310,17 @@ class Chapter:
     def _provenance(self) -> dict[str, Any]:
         path = self._checkpoint_path
         provenance = self.__dict__["model"].provenance if "model" in self.__dict__ else {}
-        return {
-            "commit": _commit(), "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
-            "threads": torch.get_num_threads(), "seconds": round(time.monotonic() - self._begun,
-                                                                 1), "peak_memory_gb": _peak_memory_gb(),
-            "world_source": self.world.source, "image_size": self.image_size,
-            "checkpoint": path.name if path else None, "checkpoint_sha256": sha256(path) if path else None,
-            "released": bool(self.released), "train_steps": provenance.get("steps"),
-            "n_observations": self.n_observations, "torch": torch.__version__.split("+")[0]
-        }
+        now = datetime.datetime.now(datetime.UTC)
+        return {"commit": _commit(), "date": now.isoformat(timespec="seconds"),
+                "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
+                "threads": torch.get_num_threads(), "seconds": round(time.monotonic() - self._begun, 1),
+                "peak_memory_gb": _peak_memory_gb(), "world_source": self.world.source,
+                "image_size": self.image_size, "checkpoint": path.name if path else None,
+                "checkpoint_sha256": sha256(path) if path else None, "released": bool(self.released),
+                "train_steps": provenance.get("steps"), "n_observations": self.n_observations,
+                "torch": torch.__version__.split("+")[0]}
 
-    # --- the page ---------------------------------------------------------------------------------------------------
+    # --- the page -------------------------------------------------------------------------------------------
 
     def show(self, figure: Figure, caption: str, *, name: str | None = None) -> None:
         """See `chapter.show`."""
@@ -334,10 +336,11 @@ class Chapter:
 
     def on_your_own_data(self, dataset: str = "my-images.npz") -> None:
         """The command that runs this very chapter on the reader's data."""
-        command = f"papermill notebooks/{self.chapter}.ipynb mine.ipynb -p dataset {shlex.quote(dataset)} -f notebooks/profiles/cpu.yaml"
-        _display(
-            f'<p class="inc inc-say">This chapter on your own data:</p><pre class="inc">{html.escape(command)}</pre>',
-            f"This chapter on your own data:\n{command}")
+        command = (f"papermill notebooks/{self.chapter}.ipynb mine.ipynb -p dataset {shlex.quote(dataset)} "
+                   "-f notebooks/profiles/cpu.yaml")
+        lead = "This chapter on your own data:"
+        _display(f'<p class="inc inc-say">{lead}</p><pre class="inc">{html.escape(command)}</pre>',
+                 f"{lead}\n{command}")
 
 
 def start(*, chapter: str, profile: str = "smoke", dataset: str = "shapes3d-twin", image_size: int = 64,
@@ -354,56 +357,55 @@ def start(*, chapter: str, profile: str = "smoke", dataset: str = "shapes3d-twin
         model: "ada-gvae" or "beta-tcvae".
         checkpoint: "auto" (the released one, else train), "train" (always train), or a path.
         train_steps, n_observations, n_generated, oracle_steps: the scale.
-        seed: of everything random, through generators; torch's global one is seeded too, for cells a reader adds.
+        seed: of everything random, through generators; torch's global one is seeded too, for cells a reader
+            adds.
         device: "auto", "cpu" or "cuda".
 
     Raises:
         InputError: a parameter is unknown or cannot be used, or the dataset cannot be read.
     """
-    given = {
-        "profile": profile, "dataset": dataset, "image_size": image_size, "model": model,
-        "checkpoint": checkpoint, "train_steps": train_steps, "n_observations": n_observations,
-        "n_generated": n_generated, "oracle_steps": oracle_steps, "seed": seed, "device": device
-    }
+    given = {"profile": profile, "dataset": dataset, "image_size": image_size, "model": model,
+             "checkpoint": checkpoint, "train_steps": train_steps, "n_observations": n_observations,
+             "n_generated": n_generated, "oracle_steps": oracle_steps, "seed": seed, "device": device}
     for name in unknown:
         raise suggest("parameter", name, given)
-    for name in ("profile", "dataset", "model", "checkpoint", "device"):
-        given[name] = str(given[name]) if isinstance(given[name], os.PathLike) else given[name]
-        if not isinstance(given[name], str) or not given[name]:
-            raise InputError(f"parameter {name} = {given[name]!r} cannot be used: expected text.")
-    for name, least in (("image_size", 1), ("train_steps", 1), ("n_observations", 1), ("n_generated", 1),
-                        ("oracle_steps", 1), ("seed", 0)):
-        if isinstance(given[name],
-                      bool) or not isinstance(given[name], numbers.Integral) or given[name] < least:
-            raise InputError(
-                f"parameter {name} = {given[name]!r} cannot be used: expected a whole number of at least {least}."
-            )
+    for name, value in given.items():
+        if name in ("image_size", "train_steps", "n_observations", "n_generated", "oracle_steps", "seed"):
+            least = 0 if name == "seed" else 1
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+                raise InputError(f"parameter {name} = {value!r} cannot be used: expected a whole number of "
+                                 f"at least {least}.")
+        elif not isinstance(value, str | os.PathLike) or not str(value):
+            raise InputError(f"parameter {name} = {value!r} cannot be used: expected text.")
+        else:
+            given[name] = str(value)
     if model not in models.MODELS:
         raise suggest("model", model, models.MODELS)
     device = given["device"] = training.pick_device(device)
-    if checkpoint not in ("auto", "train") and not Path(checkpoint).expanduser().is_file():
-        raise InputError(
-            f"checkpoint {checkpoint} does not exist: expected 'auto', 'train' or the path of a .safetensors file."
-        )
+    if given["checkpoint"] not in ("auto", "train") and not Path(given["checkpoint"]).expanduser().is_file():
+        raise InputError(f"checkpoint {checkpoint} does not exist: expected 'auto', 'train' or the path of a "
+                         ".safetensors file.")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or min(_cores(), 8)))
     torch.manual_seed(seed)
     world = worlds.load(given["dataset"], image_size=image_size, device=device)
     given["model_name"] = given.pop("model")
     running = Chapter(chapter=chapter, world=world, generator=torch.Generator().manual_seed(seed), **given)
-    scale = " The smoke scale checks that everything runs; its numbers are no results." if profile == "smoke" else ""
-    told = f"{world.describe()} Model {model}, seed {seed}, profile {profile}, on {device}.{scale}"
+    told = f"{world.describe()} Model {model}, seed {seed}, profile {profile}, on {device}."
+    if profile == "smoke":
+        told += " The smoke scale checks that everything runs; its numbers are no results."
     _display(f'{_STYLE}<p class="inc inc-note">{_inline(told)}</p>', told)
     return running
 
 
-# --- what is displayed ----------------------------------------------------------------------------------------------
+# --- what is displayed --------------------------------------------------------------------------------------
 
-# In a notebook editor there is no style sheet of ours: enough of it to switch pictures with the editor's theme.
+# In a notebook editor there is no style sheet of ours: enough of it to follow the editor's theme.
 _STYLE = """<style>
-body[data-jp-theme-light="false"] figure.inc img.only-dark, body.vscode-dark figure.inc img.only-dark { display: block !important; }
-body[data-jp-theme-light="false"] figure.inc img.only-light, body.vscode-dark figure.inc img.only-light { display: none !important; }
+:is([data-jp-theme-light="false"], .vscode-dark) figure.inc img.only-dark { display: block !important; }
+:is([data-jp-theme-light="false"], .vscode-dark) figure.inc img.only-light { display: none !important; }
 figure.inc { margin: 1em 0; } figure.inc figcaption { font-size: 0.9em; opacity: 0.8; }
-p.inc-claim { padding: 0.4em 0.8em; border-left: 4px solid #2a7f62; } p.inc-claim.inc-broken { border-left-color: #c2571a; }
+p.inc-claim { padding: 0.4em 0.8em; border-left: 4px solid #2a7f62; }
+p.inc-claim.inc-broken { border-left-color: #c2571a; }
 </style>"""
 
 
@@ -417,16 +419,15 @@ def show(figure: Figure, caption: str, *, name: str | None = None) -> None:
     """
     alt = getattr(figure, "alt", "")
     if not alt:
-        raise InputError(
-            "a figure without alt text cannot be shown: make it with inc_lib.plots, or set figure.alt to a sentence "
-            "that gives its data.")
+        raise InputError("a figure without alt text cannot be shown: make it with inc_lib.plots, or set "
+                         "figure.alt to a sentence that gives its data.")
     figure.draw_without_rendering()  # places everything once, for both
     figure.set_layout_engine("none")
     box = figure.get_tightbbox().padded(0.02)
     pictures = []
-    for theme, hidden, recolour in (("only-light", "", plots.light), ("only-dark", ' style="display:none"',
-                                                                      plots.dark)):
+    for theme, recolour in (("only-light", plots.light), ("only-dark", plots.dark)):
         source, width, height = _picture(recolour(figure), box)
+        hidden = ' style="display:none"' if theme == "only-dark" else ""
         pictures.append(f'<img class="{theme}"{hidden} src="{source}" width="{width}" height="{height}" '
                         f'alt="{html.escape(alt)}">')
     plots.light(figure)
@@ -444,43 +445,39 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 2, formats: Mappin
     Args:
         digits: after the point, of floating numbers.
         formats: column -> format, e.g. {"seconds": ".1f"}.
-        bold: "max" or "min" marks the best score of each row, ties included; whole numbers are counts and never marked.
+        bold: "max" or "min" marks the best score of each row, ties included; whole numbers are counts and
+            never marked.
         index: whether the index is shown, as the row's heading.
     """
     if bold not in (None, "max", "min"):
         raise InputError(f"bold = {bold!r} cannot be used: expected 'max', 'min' or None.")
+    columns = list(range(frame.shape[1]))  # by place: names may repeat
     text = frame.astype(object).copy()
-    for place, column in enumerate(frame.columns):
-        text.isetitem(place,
-                      [_cell(value, (formats or {}).get(column), digits) for value in frame.iloc[:, place]])
-    numeric = [
-        all(_is_number(value) or value is None for value in frame.iloc[:, place])
-        for place in range(frame.shape[1])
-    ]
+    for k in columns:
+        fmt = (formats or {}).get(frame.columns[k])
+        text.isetitem(k, [_cell(value, fmt, digits) for value in frame.iloc[:, k]])
+    right = [all(_is_number(value) or value is None for value in frame.iloc[:, k]) for k in columns]
+    kinds = ["" if numeric else ' class="inc-text"' for numeric in right]
     best = _best_cells(frame, bold, digits)
-    cell = "".join
-    labels = ["&#8203;" if frame.index.name is None else html.escape(str(frame.index.name))] if index else []
-    head = cell(f'<th class="inc-text" scope="col">{label}</th>' for label in labels) + cell(
-        f'<th scope="col"{"" if right else _TEXT}>{_inline(str(column))}</th>'
-        for column, right in zip(frame.columns, numeric, strict=True))
+    head = [f'<th scope="col"{kinds[k]}>{_inline(str(frame.columns[k]))}</th>' for k in columns]
+    if index:
+        head.insert(0, f'<th scope="col" class="inc-text">{html.escape(str(frame.index.name or ""))}</th>')
     body = []
     for row, label in enumerate(frame.index):
         cells = [f'<th scope="row">{_inline(str(label))}</th>'] if index else []
-        for place, right in enumerate(numeric):
-            kind = _TEXT if not right else ' class="inc-best"' if (row, place) in best else ""
-            cells.append(f"<td{kind}>{_inline(str(text.iat[row, place]))}</td>")
-        body.append(f"<tr>{cell(cells)}</tr>")
-    _display(
-        f'<figure class="inc inc-table-figure"><div class="inc-scroll"><table class="inc-table"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{cell(body)}</tbody></table></div><figcaption>{_inline(caption)}</figcaption></figure>",
-        f"{caption}\n{text.to_string(index=index)}")
-
-
-_TEXT = ' class="inc-text"'
+        for k in columns:
+            kind = ' class="inc-best"' if (row, k) in best else kinds[k]
+            cells.append(f"<td{kind}>{_inline(str(text.iat[row, k]))}</td>")
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    markup = (f'<table class="inc-table"><thead><tr>{"".join(head)}</tr></thead>'
+              f"<tbody>{''.join(body)}</tbody></table>")
+    _display(f'<figure class="inc inc-table-figure"><div class="inc-scroll">{markup}</div>'
+             f"<figcaption>{_inline(caption)}</figcaption></figure>",
+             f"{caption}\n{text.to_string(index=index)}")
 
 
 def say(sentence: str) -> None:
-    """Display a sentence with this run's numbers as prose; may hold `code`, *emphasis*, **strong** and $math$."""
+    """Display a sentence with this run's numbers as prose, marked up as a caption."""
     _display(f'<p class="inc inc-say">{_inline(sentence)}</p>', sentence)
 
 
@@ -501,7 +498,7 @@ def _shell() -> Any:
 
 
 def _inline(text: str) -> str:
-    """Escape text; `code`, **strong**, *emphasis* and $math$ become markup. Math is typeset by the page's MathJax."""
+    """Escape text; `code`, **strong**, *emphasis* and $math$ (for the page's MathJax) become markup."""
     pieces = re.split(r"(`[^`]+`|\$[^$\s](?:[^$]*[^$\s])?\$)", text)
     out = []
     for piece in pieces:
@@ -516,10 +513,10 @@ def _inline(text: str) -> str:
 
 
 def _picture(figure: Figure, box: Bbox) -> tuple[str, int, int]:
-    """The part of a figure inside `box` (inches) as a data URI, drawn at twice its size in CSS pixels; and that size.
+    """The part of a figure inside `box` (inches) as a data URI of twice its size in CSS pixels; that size.
 
-    WebP, since every browser shows it and a chapter's pictures weigh a quarter of PNG: lossless for line art, visually
-    lossless where photographs or renderings bring many colours.
+    WebP, since every browser shows it and a chapter's pictures weigh a quarter of PNG: lossless for line art,
+    visually lossless where photographs or renderings bring many colours.
     """
     from PIL import Image, features
 
@@ -558,14 +555,12 @@ def _best_cells(frame: pd.DataFrame, bold: str | None, digits: int) -> set[tuple
     """(row, column) of the best number of each row, ties after rounding included."""
     found: set[tuple[int, int]] = set()
     for row in range(len(frame)) if bold else ():
-        values = {
-            place: round(float(value), digits)
-            for place, value in enumerate(frame.iloc[row].astype(object))
-            if isinstance(value, float | np.floating) and math.isfinite(value)
-        }  # whole numbers are counts
+        scores = ((k, value) for k, value in enumerate(frame.iloc[row].astype(object))  # not counts
+                  if isinstance(value, float | np.floating) and math.isfinite(value))
+        values = {k: round(float(value), digits) for k, value in scores}
         if len(values) > 1:
             target = max(values.values()) if bold == "max" else min(values.values())
-            found |= {(row, place) for place, value in values.items() if value == target}
+            found |= {(row, k) for k, value in values.items() if value == target}
     return found
 
 
@@ -596,18 +591,17 @@ def _scalar(name: str, value: Any) -> float | int | None:
     if isinstance(value, numbers.Real):
         if math.isfinite(value):
             return float(value)
-        raise InputError(
-            f"number {name!r} is {'NaN' if math.isnan(value) else 'infinite'}, which a record does not hold: find out why, or record None (not "
-            "measurable) and say so in the text.")
-    raise InputError(
-        f"number {name!r} is of type {type(value).__name__}: a record holds single numbers; give each its own name."
-    )
+        kind = "NaN" if math.isnan(value) else "infinite"
+        raise InputError(f"number {name!r} is {kind}, which a record does not hold: find out why, or record "
+                         "None (not measurable) and say so in the text.")
+    raise InputError(f"number {name!r} is of type {type(value).__name__}: a record holds single numbers; "
+                     "give each its own name.")
 
 
-# --- where and on what ----------------------------------------------------------------------------------------------
+# --- where and on what --------------------------------------------------------------------------------------
 
 class _Line(io.TextIOBase):
-    """Receives a training's stderr: each line is shown in place in the notebook and passed on to the kernel's own stderr."""
+    """Takes a training's stderr: shows a line in place in the notebook, passes it on to the kernel's own."""
 
     def __init__(self, told: str) -> None:
         from IPython.display import display
@@ -660,25 +654,21 @@ def _runs_folder() -> Path:
 
 
 def _fingerprint(dataset: str) -> list[Any]:
-    """What tells one state of the data from another: the name of a world we make, sizes and times of a reader's files."""
+    """What tells one state of the data from another: a world's name, or sizes and times of your files."""
     path = Path(dataset).expanduser()
-    if not path.exists() or dataset in worlds.names():
+    if dataset in worlds.names() or not path.exists():
         return [dataset]
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return [
-        str(path.resolve()),
-        *([file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file())
-    ]
+    files = [file for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()]
+    facts = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    return [str(path.resolve()), *facts]
 
 
 @functools.cache
 def _code_digest() -> str:
     """Digest of the code that a trained model depends on."""
     package = Path(__file__).resolve().parent
-    files = sorted([
-        *package.glob("models/*.py"), *package.glob("worlds/*.py"), package / "training.py",
-        package / "oracle.py"
-    ])
+    files = sorted([*package.glob("models/*.py"), *package.glob("worlds/*.py"), package / "training.py",
+                    package / "oracle.py"])
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes() if file.is_file() else b"")

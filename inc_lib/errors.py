@@ -9,8 +9,8 @@ class InputError(ValueError):
     """Something a person gave us cannot be used.
 
     The message is one sentence: what was wrong, where, what was found, what was expected, what to do.
-    Command lines print it as `error: ...` and exit with status 2. In a notebook it is one red sentence: IPython
-    asks an exception for `_render_traceback_`, and the cell still counts as failed.
+    Command lines print it as `error: ...` and exit with status 2. In a notebook it is one red sentence:
+    IPython asks an exception for `_render_traceback_`, and the cell still counts as failed.
     """
 
     def _render_traceback_(self) -> list[str]:

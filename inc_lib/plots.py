@@ -1,11 +1,13 @@
-"""Every figure of the book: colour-blind-safe, right in light and in dark, with alt text computed from the data.
+"""Every figure of the book: colour-blind-safe, right in light and in dark, alt text computed from the data.
 
-Each function returns a `matplotlib.figure.Figure` (made without pyplot: no global state, nothing shows twice) that
-carries `.alt`, a sentence or two with the data in it. Figures are about 7 inches wide with 11-point text, so that they
-stay legible when a phone shows them at half size; the few that are too dense for that set `.wide`, and the page lets
-them scroll. Backgrounds are transparent; `dark(figure)` recolours the ink for a dark page, `light(figure)` undoes it.
+Each function returns a `matplotlib.figure.Figure` (made without pyplot: no global state, nothing shows twice)
+that carries `.alt`, a sentence or two with the data in it. Figures are about 7 inches wide with 11-point
+text, so that they stay legible when a phone shows them at half size; the few that are too dense for that set
+`.wide`, and the page lets them scroll. Backgrounds are transparent; `dark(figure)` recolours the ink for a
+dark page, `light(figure)` undoes it.
 
-Pictures: torch or numpy, (n, C, H, W), float in [0, 1] or uint8, C = 1 or 3. Codes (n, d) and states (n, M): either too.
+Pictures: torch or numpy, (n, C, H, W), float in [0, 1] or uint8, C = 1 or 3. Codes (n, d), states (n, M):
+either.
 """
 from __future__ import annotations
 
@@ -31,26 +33,25 @@ from matplotlib.ticker import MaxNLocator
 from .errors import InputError
 from .worlds.base import Factor, World
 
-# --- ink and colours ------------------------------------------------------------------------------------------------
+# --- ink and colours ----------------------------------------------------------------------------------------
 
 INK, MUTED, FAINT, PAPER = "#24292f", "#68717b", "#c9d0d7", "#ffffff"  # text, secondary text, hairlines, page
 INK_DARK, MUTED_DARK, FAINT_DARK, PAPER_DARK = "#e8ebee", "#a2abb4", "#454d56", "#14181c"
 
-# Okabe-Ito's idea in mid tones: told apart under the common colour deficiencies, visible on white and on near-black.
+# Okabe-Ito's idea in mid tones: told apart under the common colour deficiencies, visible on white and on
+# black.
 SERIES = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56a8dc", "#9a6a3a", "#8c9096", "#7559b8",
           "#a3a300")
 ACCENT, SECOND, WRONG = SERIES[0], SERIES[1], SERIES[3]
-TO_DARK = {
-    INK: INK_DARK, MUTED: MUTED_DARK, FAINT: FAINT_DARK, PAPER: PAPER_DARK, SERIES[0]: "#2f8fd3",
-    SERIES[5]: "#8fcaf0", SERIES[8]: "#9a80dc"
-}  # three that sink into a dark page
-TO_LIGHT = {dark: light for light, dark in TO_DARK.items()}
 MARKERS = "os^DvPX*<>"
+TO_DARK = {INK: INK_DARK, MUTED: MUTED_DARK, FAINT: FAINT_DARK, PAPER: PAPER_DARK,
+           SERIES[0]: "#2f8fd3", SERIES[5]: "#8fcaf0", SERIES[8]: "#9a80dc"}  # three that would sink
+TO_LIGHT = {dark: light for light, dark in TO_DARK.items()}
 
-HEAT = LinearSegmentedColormap.from_list("inc-light",
-                                         ["#ffffff00", "#d5e5f3", "#7fb2dd", "#2873b4", "#0a3a6b"])
-HEAT_DARK = LinearSegmentedColormap.from_list("inc-dark",
-                                              ["#14181c00", "#17344f", "#2a699f", "#79b4e4", "#e6f3ff"])
+_LIGHT_STEPS = ["#ffffff00", "#d5e5f3", "#7fb2dd", "#2873b4", "#0a3a6b"]  # nothing is transparent in both
+_DARK_STEPS = ["#14181c00", "#17344f", "#2a699f", "#79b4e4", "#e6f3ff"]
+HEAT = LinearSegmentedColormap.from_list("inc-light", _LIGHT_STEPS)
+HEAT_DARK = LinearSegmentedColormap.from_list("inc-dark", _DARK_STEPS)
 
 WIDTH = 7.0  # inches: 700 CSS pixels, a page's text column
 STYLE = {
@@ -109,7 +110,7 @@ def _recolour(figure: Figure, mapping: dict[str, str], heat: LinearSegmentedColo
 
 
 def dark(figure: Figure) -> Figure:
-    """Recolour a figure's ink, in place, for a dark page; returns it. Applying it twice changes nothing more."""
+    """Recolour a figure's ink, in place, for a dark page; returns it. A second time changes nothing."""
     return _recolour(figure, TO_DARK, HEAT_DARK)
 
 
@@ -135,7 +136,7 @@ def _finish(figure: Figure, alt: str, *, wide: bool = False) -> Figure:
     return figure
 
 
-# --- what is drawn: names, numbers, pictures ------------------------------------------------------------------------
+# --- what is drawn: names, numbers, pictures ----------------------------------------------------------------
 
 def attribute_names(factor: Factor) -> list[str]:
     """The attributes of a factor as short text: "cube", "0.75", "-30".
@@ -147,7 +148,7 @@ def attribute_names(factor: Factor) -> list[str]:
 
 
 def attribute_colours(factor: Factor) -> list[str]:
-    """One colour per attribute: hues in their own colour, ordered attributes dark to bright, others told apart.
+    """One colour per attribute: hues in their own, ordered attributes dark to bright, others told apart.
 
     Pictures and labels carry the same information, since no set of ten colours is safe for every eye.
     """
@@ -172,9 +173,8 @@ def _pictures(observations: Any, ndim: int) -> np.ndarray:
     pictures = _array(observations)
     if pictures.ndim != ndim or pictures.shape[-3] not in (1, 3):
         expected = "(n, C, H, W)" if ndim == 4 else "(rows, columns, C, H, W)"
-        raise InputError(
-            f"pictures of shape {tuple(pictures.shape)} cannot be drawn: expected {expected} with C = 1 or 3."
-        )
+        raise InputError(f"pictures of shape {tuple(pictures.shape)} cannot be drawn: expected {expected}, "
+                         "C = 1 or 3.")
     pictures = pictures / 255.0 if pictures.dtype == np.uint8 else pictures.astype(np.float64)
     pictures = np.moveaxis(pictures, -3, -1)
     return np.clip(np.broadcast_to(pictures, (*pictures.shape[:-1], 3)), 0, 1)
@@ -198,9 +198,20 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 def _and(words: Sequence[str]) -> str:
     """"a, b and c"."""
-    words = list(words)
-    return words[0] if len(
-        words) == 1 else ", ".join(words[:-1]) + " and " + words[-1] if words else "nothing"
+    *first, last = [str(word) for word in words] or ["nothing"]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _share(matrix: np.ndarray) -> np.ndarray:
+    """Rows divided by their sums; rows of nothing stay 0."""
+    return matrix / np.maximum(matrix.sum(1, keepdims=True), 1e-12)
+
+
+def _in_rows(items: Sequence[Any], columns: int, filler: Any) -> list[list[Any]]:
+    """Items in rows of `columns`, the last row filled up."""
+    rows = [list(items[start:start + columns]) for start in range(0, len(items), columns)]
+    rows[-1] += [filler] * (columns - len(rows[-1]))
+    return rows
 
 
 def _text_width(texts: Sequence[str], size: float) -> float:
@@ -221,16 +232,32 @@ def _no_axes(axes: Axes) -> Axes:
     return axes
 
 
-# --- pictures -------------------------------------------------------------------------------------------------------
+# --- pictures -----------------------------------------------------------------------------------------------
 
 def _resample(picture: np.ndarray, size: int) -> np.ndarray:
-    """A picture (H, W, 3) at size x size pixels: smooth, or in whole pixels where it holds two values only."""
+    """A picture (H, W, 3) at size x size pixels: smooth, or with hard edges where it is binary."""
     from PIL import Image
 
     pixels = (picture * 255 + 0.5).astype(np.uint8)
     binary = np.unique(pixels[::2, ::2]).size <= 2
     method = Image.Resampling.NEAREST if binary else Image.Resampling.BICUBIC
     return np.asarray(Image.fromarray(pixels).resize((size, size), method), dtype=np.uint8)
+
+
+def _plain(axes: Axes, *, frame: str | None = None) -> None:
+    """A matrix's axes: no tick marks; no frame, or one of that colour."""
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(frame is not None)
+    if frame is not None:
+        axes.spines[:].set_color(frame)
+
+
+def _name_rows(axes: Axes, names: Sequence[Any], *, above: float = 0.5, below: float = 0.5) -> None:
+    """Name the rows of a horizontal chart, from top to bottom."""
+    axes.set_yticks(range(len(names)), [str(name) for name in names])
+    axes.set_ylim(len(names) - 1 + below, -above)
+    axes.tick_params(axis="y", length=0, labelsize=11)
+    axes.spines["left"].set_visible(False)
 
 
 def _sheet(pictures: np.ndarray, *, row_labels: Sequence[str] | None = None,
@@ -242,8 +269,8 @@ def _sheet(pictures: np.ndarray, *, row_labels: Sequence[str] | None = None,
 
     Args:
         titles: a short text above each picture.
-        marked, dashed, blank, holes: (R, K) bool; outlined as wrong, dashed as made rather than seen, left out, and shown as
-            an empty box.
+        marked, dashed, blank, holes: (R, K) bool; outlined as wrong, dashed as made rather than seen, left
+            out, and shown as an empty box.
         breaks: rows with a wider gap above them.
         most: the widest a picture may be, in inches.
     """
@@ -259,46 +286,43 @@ def _sheet(pictures: np.ndarray, *, row_labels: Sequence[str] | None = None,
         top = (_text_width(col_labels, size) if rotated else line) + 0.06
     if heading:
         top += line + 0.08
-    above = [
-        line * max((1 + text.count("\n") for text in row if text), default=0) for row in titles or [[]] * rows
-    ]
+    lines = [max((1 + text.count("\n") for text in row if text), default=0) for row in titles or [[]] * rows]
     tops, height = [], top
     for row in range(rows):
-        height += above[row] + (0.14 if row in breaks else 0)
+        height += line * lines[row] + (0.14 if row in breaks else 0)
         tops.append(height)
         height += side + gap
-    width = max(left + columns * side + gap * (columns - 1),
-                _text_width([heading], size) if heading else 0) + 0.02
-    figure = Figure(figsize=(width, height), facecolor="none")
+    width = max(left + columns * (side + gap), _text_width([heading or ""], size)) + 0.02
+    figure = _figure(height, width, layout=None)
     axes = _no_axes(figure.add_axes((0, 0, 1, 1)))
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     axes.set_autoscale_on(False)
     pixels = max(round(side * 200), 8)
-    for row in range(rows):
-        y = tops[row]
+
+    def box(x: float, y: float, **style: Any) -> None:
+        inner = side - 0.02
+        axes.add_patch(Rectangle((x + 0.01, y + 0.01), inner, inner, fill=False, zorder=3, **style))
+
+    for row, y in enumerate(tops):
         for column in range(columns):
             x = left + column * (side + gap) + 0.01
-            if blank is not None and blank[row, column]:
-                continue
-            if holes is not None and holes[row, column]:
-                axes.add_patch(
-                    Rectangle((x + 0.01, y + 0.01), side - 0.02, side - 0.02, fill=False, edgecolor=MUTED,
-                              linewidth=0.7, linestyle=(0, (2, 2))))
-                continue
-            wrong = marked is not None and marked[row, column]
-            made = dashed is not None and dashed[row, column]
-            inset = 0.05 if wrong or made else 0.0
-            axes.imshow(_resample(pictures[row, column],
-                                  pixels), aspect="auto", zorder=2, interpolation="antialiased",
-                        extent=(x + inset, x + side - inset, y + side - inset, y + inset))
-            if wrong or made:
-                axes.add_patch(Rectangle((x + 0.01, y + 0.01), side - 0.02, side - 0.02, fill=False, zorder=3,
-                                         edgecolor=WRONG if wrong else SECOND, linewidth=1.8,
-                                         linestyle="-" if wrong else (0, (3, 1.6))))
+            wrong, made, skip, hole = (mask is not None and bool(mask[row, column])
+                                       for mask in (marked, dashed, blank, holes))
             if titles is not None and titles[row][column]:
                 axes.text(x + side / 2, y - 0.035, titles[row][column], ha="center", va="bottom",
                           fontsize=small, color=WRONG if wrong else INK, linespacing=1.1)
+            if hole:
+                box(x, y, edgecolor=MUTED, linewidth=0.7, linestyle=(0, (2, 2)))
+            if skip or hole:
+                continue
+            if wrong or made:
+                box(x, y, edgecolor=WRONG if wrong else SECOND, linewidth=1.8,
+                    linestyle="-" if wrong else (0, (3, 1.6)))
+            inset = 0.05 if wrong or made else 0.0
+            axes.imshow(_resample(pictures[row, column], pixels), aspect="auto", zorder=2,
+                        interpolation="antialiased",
+                        extent=(x + inset, x + side - inset, y + side - inset, y + inset))
         if row_labels is not None:
             axes.text(left - 0.08, y + side / 2, row_labels[row], ha="right", va="center", fontsize=size,
                       fontweight="bold" if row in bold_rows else "normal")
@@ -323,26 +347,22 @@ def image_grid(observations: Any, *, columns: int | None = None, row_labels: Seq
         marked: bool for each picture, outlined as wrong; flat or (R, K).
     """
     observations = _array(observations)
-    if observations.ndim == 4:
+    if observations.ndim == 5:
+        rows, columns = observations.shape[:2]
+        n = rows * columns
+        observations = observations.reshape(n, *observations.shape[2:])
+    else:
         n = len(observations)
         columns = columns or min(max(n, 1), 8)
-        rows = -(-n // columns)
-        pictures = np.zeros((rows * columns, *observations.shape[2:], 3))
-        pictures[:n] = _pictures(observations, 4)
-        pictures = pictures.reshape(rows, columns, *pictures.shape[1:])
-        blank = (np.arange(rows * columns) >= n).reshape(rows, columns)
-    else:
-        pictures = _pictures(observations, 5)
-        rows, columns = pictures.shape[:2]
-        n, blank = rows * columns, None
+        rows = max(-(-n // columns), 1)
+    flat = np.zeros((rows * columns, *observations.shape[2:], 3))
+    flat[:n] = _pictures(observations, 4)
+    pictures = flat.reshape(rows, columns, *flat.shape[1:])
+    blank = (np.arange(rows * columns) >= n).reshape(rows, columns)
     if titles is not None:
-        flat = [str(text)
-                for text in np.asarray(titles, dtype=object).reshape(-1)] + [""] * (rows * columns - n)
-        titles = [flat[row * columns:(row + 1) * columns] for row in range(rows)]
+        titles = _in_rows([str(text) for text in np.asarray(titles, dtype=object).reshape(-1)], columns, "")
     if marked is not None:
-        flat = np.zeros(rows * columns, bool)
-        flat[:n] = _array(marked).reshape(-1)
-        marked = flat.reshape(rows, columns)
+        marked = np.array(_in_rows(_array(marked).astype(bool).reshape(-1), columns, False))
     figure = _sheet(pictures, row_labels=row_labels, col_labels=col_labels, titles=titles, marked=marked,
                     blank=blank, heading=title)
     alt = f"{n} pictures in {rows} rows and {columns} columns."
@@ -359,8 +379,8 @@ def factor_sheet(world: World, *, state: Any = None, generator: Any = None, most
     """One row a factor: its attributes while all other factors stay as in `state`.
 
     Args:
-        state: (M,) the state varied. Default: drawn with `generator`; without one, ordered factors in their middle and the others
-            spread, so that hues differ, or some observation of a dataset with holes.
+        state: (M,) the state varied. Default: drawn with `generator`; without one, ordered factors in their
+            middle and the others spread, so that hues differ, or some observation of a dataset with holes.
         most: attributes shown per factor; a longer factor is thinned evenly, first and last kept.
 
     A combination that a dataset does not hold is an empty box.
@@ -371,16 +391,13 @@ def factor_sheet(world: World, *, state: Any = None, generator: Any = None, most
     import torch
 
     if not world.factors:
-        raise InputError(
-            f"world {world.name!r} has no factor labels: there is no factor to show; use image_grid.")
+        raise InputError(f"world {world.name!r} has no factor labels, so no factor to show: use image_grid.")
     if state is None and (generator is not None or not getattr(world, "is_complete", True)):
         state = world.states(1, generator or torch.Generator().manual_seed(0))[0]
     elif state is None:
-        state = [
-            factor.size // 2 if factor.kind == "ordered" else int(factor.size * (0.1 + 0.618 * i) %
-                                                                  factor.size)
-            for i, factor in enumerate(world.factors)
-        ]
+        spread = [int(size * (0.1 + 0.618 * i) % size) for i, size in enumerate(world.sizes)]
+        state = [factor.size // 2 if factor.kind == "ordered" else place
+                 for factor, place in zip(world.factors, spread, strict=True)]
     state = torch.as_tensor(_array(state)).long()
     shown = [np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(int)) for size in world.sizes]
     names = [attribute_names(factor) for factor in world.factors]
@@ -399,24 +416,21 @@ def factor_sheet(world: World, *, state: Any = None, generator: Any = None, most
                 holes[row, column] = True
     figure = _sheet(pictures, titles=titles, blank=blank, holes=holes,
                     row_labels=[factor.name for factor in world.factors])
-    parts = [
-        f"{factor.name}, {factor.size} attributes ({names[row][0]} to {names[row][-1]})"
-        if factor.size > 1 else f"{factor.name}, constant" for row, factor in enumerate(world.factors)
-    ]
-    missing = f" Not in the data: {int(holes.sum())} of {int((~blank).sum())} combinations shown." if holes.any(
-    ) else ""
+    parts = [f"{factor.name}, {factor.size} attributes ({own[0]} to {own[-1]})" if factor.size > 1
+             else f"{factor.name}, constant" for factor, own in zip(world.factors, names, strict=True)]
+    missing = ""
+    if holes.any():
+        missing = f" Not in the data: {int(holes.sum())} of {int((~blank).sum())} combinations shown."
     return _finish(
-        figure,
-        f"{world.name}: a row of pictures for each of {len(parts)} factors, only that factor changing along "
-        f"the row: {'; '.join(parts)}.{missing}")
+        figure, f"{world.name}: a row of pictures for each of {len(parts)} factors, only that factor "
+        f"changing along the row: {'; '.join(parts)}.{missing}")
 
 
 @_styled
 def pairs(first: Any, second: Any, *, captions: Sequence[str] | None = None) -> Figure:
-    """Weak supervision: pairs of observations (n, C, H, W), one above the other, e.g. captioned by the factors that differ."""
+    """Pairs of observations (n, C, H, W), one above the other; `captions` say what differs."""
     pictures = np.stack([_pictures(first, 4), _pictures(second, 4)])
-    titles = None if captions is None else [[text.replace(", ", "\n")
-                                             for text in captions], [""] * len(captions)]
+    titles = captions and [[text.replace(", ", "\n") for text in captions], [""] * len(captions)]
     figure = _sheet(pictures, titles=titles)
     alt = f"{pictures.shape[1]} pairs of pictures, one above the other."
     return _finish(figure, alt + (f" They differ in: {'; '.join(captions)}." if captions is not None else ""))
@@ -439,9 +453,9 @@ def cluster_grid(observations: Any, labels: Any, names: Sequence[str], *, per_cl
         rows.append(np.concatenate([found, np.zeros((per_cluster - len(found), *pictures.shape[1:]))]))
     figure = _sheet(np.stack(rows), row_labels=names, blank=blank, heading=title)
     counts = np.bincount(labels[labels >= 0], minlength=len(names))
-    empty = [name for name, count in zip(names, counts) if not count]
+    empty = [name for name, count in zip(names, counts, strict=False) if not count]
     alt = f"{title}. " if title else ""
-    alt += f"A row of pictures for each of {len(names)} clusters: {_and([str(name) for name in names])}."
+    alt += f"A row of pictures for each of {len(names)} clusters: {_and(names)}."
     return _finish(figure, alt + (f" Empty: {_and(empty)}." if empty else ""))
 
 
@@ -459,19 +473,16 @@ def before_after(before: Any, after: Any, names: Sequence[str], *, factor: str |
     figure = _sheet(pictures, row_labels=["samples", *names], breaks=(1,), bold_rows=(0,))
     of = f" of {factor}" if factor else ""
     return _finish(
-        figure,
-        f"First row: {pictures.shape[1]} random samples. Each further row: what an atomic action{of} makes of "
-        f"them: {_and([str(name) for name in names])}.")
+        figure, f"First row: {pictures.shape[1]} random samples. Each further row: what an atomic action{of} "
+        f"makes of them: {_and(names)}.")
 
 
 @_styled
 def traversal(images: Any, *, row_labels: Sequence[str] | None = None,
               values: Sequence[float | str] | None = None, title: str | None = None) -> Figure:
-    """Decoded images (rows, steps, C, H, W): a row a sample or code, a column a step along the code or an atomic action."""
-    pictures = _pictures(images, 5)
-    labels = None if values is None else [
-        value if isinstance(value, str) else f"{value:.2g}" for value in values
-    ]
+    """Decoded images (rows, steps, C, H, W): a row a sample or code, a column a step or an atomic action."""
+    pictures, values = _pictures(images, 5), None if values is None else list(values)
+    labels = values and [value if isinstance(value, str) else f"{value:.2g}" for value in values]
     figure = _sheet(pictures, row_labels=row_labels, col_labels=labels, heading=title)
     alt = f"{title}. " if title else ""
     alt += f"A traversal: {pictures.shape[0]} rows of {pictures.shape[1]} decoded pictures"
@@ -481,7 +492,12 @@ def traversal(images: Any, *, row_labels: Sequence[str] | None = None,
 
 @_styled
 def misread(observations: Any, asked: Any, read: Any, names: Sequence[str], *, most: int = 16) -> Figure:
-    """Generated pictures that the oracle reads as another attribute than the one asked for, the most frequent mistakes first."""
+    """Generated pictures that the oracle reads as another attribute than asked for, frequent mistakes first.
+
+    Args:
+        asked, read: (n,) int, indices into `names`.
+        most: pictures shown.
+    """
     pictures, asked, read = _pictures(observations, 4), _array(asked), _array(read)
     wrong = np.flatnonzero(asked != read)
     total, n_wrong = len(asked), len(wrong)
@@ -495,14 +511,10 @@ def misread(observations: Any, asked: Any, read: Any, names: Sequence[str], *, m
         _no_axes(figure.add_subplot()).text(0, 0.5, f"none of {total:,} pictures is misread", va="center")
         return _finish(figure, f"None of {total:,} generated pictures is misread.")
     columns = min(8, len(order))
-    rows = -(-len(order) // columns)
-    sheet = np.zeros((rows * columns, *pictures.shape[1:]))
-    sheet[:len(order)] = pictures[order]
-    titles = [f"{names[asked[index]]}\n→ {names[read[index]]}"
-              for index in order] + [""] * (rows * columns - len(order))
-    figure = _sheet(sheet.reshape(rows, columns, *pictures.shape[1:]),
-                    titles=[titles[row * columns:(row + 1) * columns] for row in range(rows)],
-                    blank=(np.arange(rows * columns) >= len(order)).reshape(rows, columns))
+    cells = np.array(_in_rows(order, columns, -1))
+    titles = [[f"{names[asked[index]]}\n→ {names[read[index]]}" if index >= 0 else "" for index in row]
+              for row in cells]
+    figure = _sheet(pictures[cells], titles=titles, blank=cells < 0)
     top = ", ".join(f"{names[a]} read as {names[b]} ({len(indices)})" for (a, b), indices in ranked[:4])
     return _finish(
         figure, f"{len(order)} of the {n_wrong:,} misread pictures among {total:,}; most frequent: {top}.")
@@ -510,51 +522,63 @@ def misread(observations: Any, asked: Any, read: Any, names: Sequence[str], *, m
 
 @_styled
 def peeks(pictures: Any, steps: Sequence[int], *, originals: Any = None) -> Figure:
-    """Reconstructions while training: pictures (T, n, C, H, W), a row a step; `originals` (n, C, H, W) above them."""
+    """Reconstructions while training (T, n, C, H, W), a row a step; `originals` (n, C, H, W) above them."""
     rows = _pictures(pictures, 5)
     labels = [f"step {step:,}" for step in steps]
     if originals is not None:
         rows, labels = np.concatenate([_pictures(originals, 4)[None], rows]), ["originals", *labels]
     figure = _sheet(rows, row_labels=labels, breaks=(1,) if originals is not None else (),
                     bold_rows=(0,) if originals is not None else ())
-    return _finish(
-        figure,
-        f"Reconstructions of {rows.shape[1]} observations after {_and([f'{step:,}' for step in steps])} steps"
-        f"{', below the originals' if originals is not None else ''}.")
+    told = ", below the originals" if originals is not None else ""
+    return _finish(figure, f"Reconstructions of {rows.shape[1]} observations after "
+                           f"{_and([f'{step:,}' for step in steps])} steps{told}.")
 
 
 @_styled
 def combination_pictures(observations: Any, held: Any, *, row_labels: Sequence[str],
                          col_labels: Sequence[str]) -> Figure:
-    """A picture for every combination of two factors, (R, K, C, H, W); those not `held` by the data (R, K) are dashed: made, not seen."""
+    """A picture for every combination of two factors, (R, K, C, H, W); dashed where `held` (R, K) is False.
+
+    `held` says which combinations the data hold: the others were made, not seen.
+    """
     held = _array(held).astype(bool)
     figure = _sheet(_pictures(observations, 5), row_labels=row_labels, col_labels=col_labels, dashed=~held)
     made = [f"{row_labels[r]} with {col_labels[k]}" for r, k in np.argwhere(~held)]
+    listed = f" ({', '.join(made)})" if 0 < len(made) <= 12 else ""
     return _finish(
         figure, f"Pictures of all {held.size} combinations of {_and(row_labels)} with {_and(col_labels)}. "
-        f"Dashed, absent from the data: {len(made)}{' (' + ', '.join(made) + ')' if 0 < len(made) <= 12 else ''}."
-    )
+        f"Dashed, absent from the data: {len(made)}{listed}.")
 
 
-# --- codes and partitions -------------------------------------------------------------------------------------------
+# --- codes and partitions -----------------------------------------------------------------------------------
 
 def _explained(index: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """I(partition; factor) / H(factor) of one code's partitions `index` (n,), for each column of states; 0 where it is constant."""
+    """I(partition; factor) / H(factor) of a code's partitions `index` (n,), for each factor."""
     from sklearn.metrics import homogeneity_score
 
-    return np.array(
-        [homogeneity_score(column, index) if len(np.unique(column)) > 1 else 0.0 for column in states.T])
+    varying = [len(np.unique(column)) > 1 for column in states.T]
+    return np.array([homogeneity_score(states[:, i], index) if varies else 0.0
+                     for i, varies in enumerate(varying)])
 
 
-def _rug(axes: Axes, x: np.ndarray, colours: Any, *, low: float, high: float, seed: int = 0,
+def _rug(axes: Axes, x: np.ndarray, colours: Any, *, low: float = -0.40, high: float = -0.08,
          most: int = 800) -> None:
-    """Points (x, somewhere between low and high), thinned to `most`: a rug with room for its points."""
-    rng = np.random.default_rng(seed)
+    """Points at x and anywhere between low and high, thinned to `most`: a rug with room for its points."""
+    rng = np.random.default_rng(0)
     chosen = rng.permutation(len(x))[:most]
-    colours = np.asarray(colours, dtype=object)[chosen] if not isinstance(colours, str) else colours
-    axes.scatter(x[chosen], rng.uniform(low, high, len(chosen)), s=5,
-                 c=list(colours) if not isinstance(colours, str) else colours, linewidths=0, alpha=0.8,
-                 rasterized=True)
+    if not isinstance(colours, str):
+        colours = list(np.asarray(colours, dtype=object)[chosen])
+    axes.scatter(x[chosen], rng.uniform(low, high, len(chosen)), s=5, c=colours, linewidths=0, alpha=0.8)
+
+
+def _attribute_colour(factor: Factor, attributes: Any) -> np.ndarray:
+    """The colour of each attribute index (n,)."""
+    return np.asarray(attribute_colours(factor), dtype=object)[_array(attributes).astype(int)]
+
+
+def _partitions(edges: Any) -> str:
+    """"1 partition", "4 partitions"."""
+    return f"{len(edges) + 1} partition{'s' if len(edges) else ''}"
 
 
 def _density(axes: Axes, partitioning: Any, dimension: int, *, rug: bool = True) -> tuple[float, float]:
@@ -572,7 +596,7 @@ def _density(axes: Axes, partitioning: Any, dimension: int, *, rug: bool = True)
     axes.set_ylim(floor - 0.03, 1.1)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=False))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     return float(low), float(high)
 
 
@@ -582,11 +606,12 @@ def code_densities(partitioning: Any, codes: Any = None, states: Any = None,
                    information: Any = None, columns: int | None = None, threshold: float = 0.1) -> Figure:
     """A panel a code: its density, the cuts at its minima, and a rug of observations coloured by attribute.
 
-    The rug takes the colours of the factor whose entropy the code's partitions explain best, and says how much of it; it
-    stays grey where that is less than `threshold`.
+    The rug takes the colours of the factor whose entropy the code's partitions explain best, and says how
+    much of it; it stays grey where that is less than `threshold`.
 
     Args:
-        information: (d, M) that share for every code and factor, as `ActionSet.information` gives it (default: computed).
+        information: (d, M) that share for every code and factor, as `ActionSet.information` gives it
+            (default: computed).
         dimensions: the codes shown (default: all).
         columns: panels in a row (default: 2).
     """
@@ -595,15 +620,14 @@ def code_densities(partitioning: Any, codes: Any = None, states: Any = None,
     columns = columns or (1 if len(dimensions) == 1 else 2)
     rows = -(-len(dimensions) // columns)
     figure = _figure(max(1.28 * rows, 1.7))
-    panels = np.atleast_2d(figure.subplots(rows, columns, squeeze=False))
+    panels = figure.subplots(rows, columns, squeeze=False)
     figure.get_layout_engine().set(h_pad=0.03, w_pad=0.06, hspace=0.04)
     codes = None if codes is None else _array(codes)
     labelled = codes is not None and states is not None and bool(factors)
     states = _array(states) if labelled else None
     parts = []
-    for axes, dimension in zip(panels.flat, dimensions):
-        n_partitions = len(edges[dimension]) + 1
-        told = f"{n_partitions} partition{'s' if n_partitions > 1 else ''}"
+    for axes, dimension in zip(panels.flat, dimensions, strict=False):
+        told = _partitions(edges[dimension])
         _density(axes, partitioning, dimension, rug=codes is not None)
         colours: Any = MUTED
         if labelled:
@@ -611,10 +635,10 @@ def code_densities(partitioning: Any, codes: Any = None, states: Any = None,
             share = _explained(index, states) if information is None else _array(information)[dimension]
             best = int(share.argmax())
             if share[best] >= threshold:
-                colours = np.asarray(attribute_colours(factors[best]), dtype=object)[states[:, best]]
+                colours = _attribute_colour(factors[best], states[:, best])
                 told += f" · {share[best]:.0%} of {factors[best].name}"
         if codes is not None:
-            _rug(axes, codes[:, dimension], colours, low=-0.40, high=-0.08, seed=dimension)
+            _rug(axes, codes[:, dimension], colours)
         axes.set_title(f"{_code(dimension)}  ", fontweight="bold", loc="left")
         axes.set_title(told, loc="right", color=MUTED, fontsize=10)
         parts.append(f"code {dimension}: {told.replace(' · ', ' that explain ')}")
@@ -626,11 +650,12 @@ def code_densities(partitioning: Any, codes: Any = None, states: Any = None,
 @_styled
 def density_stack(partitionings: Mapping[str, Any], dimension: int, *, codes: Any = None,
                   attributes: Any = None, factor: Factor | None = None) -> Figure:
-    """One code under several partitionings, a row each: bandwidth rules on the same codes, or the same code while training.
+    """One code under several partitionings, a row each: rules on the same codes, or a code while training.
 
     Args:
         partitionings: label -> Partitioning.
-        dimension: the code; a mapping from label to code where they differ (codes may change places between models).
+        dimension: the code; a mapping from label to code where they differ (codes may change places between
+            models).
         codes: (n, d) for a rug, or a mapping from label to codes.
         attributes: (n,) int, colours the rug; needs `factor`.
     """
@@ -639,21 +664,19 @@ def density_stack(partitionings: Mapping[str, Any], dimension: int, *, codes: An
     figure = _figure(height)
     panels = figure.subplots(len(partitionings), 1, squeeze=False)[:, 0]
     figure.get_layout_engine().set(h_pad=0.01, hspace=0.0)
-    colours: Any = MUTED if attributes is None else np.asarray(attribute_colours(factor),
-                                                               dtype=object)[_array(attributes).astype(int)]
+    colours = MUTED if attributes is None else _attribute_colour(factor, attributes)
     parts, limits = [], []
     for axes, (label, partitioning) in zip(panels, partitionings.items(), strict=True):
         at = dimension[label] if isinstance(dimension, Mapping) else dimension
         own = codes[label] if isinstance(codes, Mapping) else codes
         limits.append(_density(axes, partitioning, at, rug=own is not None))
         if own is not None:
-            _rug(axes, _array(own)[:, at], colours, low=-0.40, high=-0.08)
-        n = len(partitioning.edges[at]) + 1
+            _rug(axes, _array(own)[:, at], colours)
+        told = _partitions(partitioning.edges[at])
         axes.set_ylabel(str(label), rotation=0, ha="left", va="center", labelpad=left * 72)
-        axes.text(1.0, 0.98, f"{n} partition{'s' if n > 1 else ''}", transform=axes.transAxes, ha="right",
-                  va="top", fontsize=10, color=MUTED)
+        axes.text(1.0, 0.98, told, transform=axes.transAxes, ha="right", va="top", fontsize=10, color=MUTED)
         axes.tick_params(labelbottom=axes is panels[-1], bottom=axes is panels[-1])
-        parts.append(f"{label}: {n} partitions")
+        parts.append(f"{label}: {told}")
     for axes in panels:
         axes.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
     which = f"Code {dimension}" if not isinstance(dimension, Mapping) else "One code"
@@ -663,7 +686,14 @@ def density_stack(partitionings: Mapping[str, Any], dimension: int, *, codes: An
 @_styled
 def density_with_action(partitioning: Any, dimension: int, action: Any, *, codes: Any = None, label: str = "",
                         generator: Any = None, n: int = 20_000) -> Figure:
-    """One code: density, cuts, the partitions that an atomic action owns in it (shaded), and what the action draws from."""
+    """One code: density, cuts, the partitions an atomic action owns in it (shaded), and what it draws there.
+
+    Args:
+        action: an `actions.AtomicAction` that acts on `dimension`.
+        codes: (n, d) for a rug.
+        label: the attribute's name.
+        generator, n: for the draws.
+    """
     import torch
 
     generator = generator or torch.Generator().manual_seed(0)
@@ -680,7 +710,7 @@ def density_with_action(partitioning: Any, dimension: int, action: Any, *, codes
     curve = np.convolve(counts, np.hanning(7) / np.hanning(7).sum(), mode="same")
     axes.plot((bins[1:] + bins[:-1]) / 2, curve / max(curve.max(), 1e-12), color=SECOND, linewidth=2)
     if codes is not None:
-        _rug(axes, _array(codes)[:, dimension], MUTED, low=-0.40, high=-0.08)
+        _rug(axes, _array(codes)[:, dimension], MUTED)
     axes.set_title(f"{_code(dimension)}  {label}", fontweight="bold")
     axes.legend(handles=[Line2D([], [], color=INK, linewidth=1.2, label="encoded data"),
                          Patch(color=ACCENT, alpha=0.25, linewidth=0, label="owned partitions"),
@@ -688,15 +718,20 @@ def density_with_action(partitioning: Any, dimension: int, action: Any, *, codes
                 loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, handlelength=1.4, columnspacing=1.2)
     spans = _and([f"{a:.2f} to {b:.2f}" for a, b in owned])
     return _finish(
-        figure,
-        f"Code {dimension} {label}: {len(partitioning.edges[dimension]) + 1} partitions; the action owns {spans} and "
-        f"draws values of mean {drawn.mean():.2f} and standard deviation {drawn.std():.2f}.")
+        figure, f"Code {dimension} {label}: {_partitions(partitioning.edges[dimension])}; the action owns "
+        f"{spans} and draws values of mean {drawn.mean():.2f} and standard deviation {drawn.std():.2f}.")
 
 
 @_styled
 def scatter2d(codes: Any, values: Any, factor: Factor | None = None, *, dimensions: tuple[int, int] = (0, 1),
               edges: Sequence[Any] | None = None, most: int = 4000) -> Figure:
-    """Two codes against each other, coloured (and marked) by the attribute `values` (n,); `edges` draws each code's cuts."""
+    """Two codes against each other, coloured (and marked) by the attribute `values` (n,).
+
+    Args:
+        factor: whose attributes these are (default: clusters by number).
+        edges: `partitioning.edges`, draws the cuts of both codes.
+        most: points shown.
+    """
     codes, values = _array(codes), _array(values).astype(int)
     factor = factor or Factor("cluster", tuple(str(k) for k in range(int(values.max(initial=0)) + 1)))
     chosen = np.random.default_rng(0).permutation(len(codes))[:most]
@@ -708,34 +743,32 @@ def scatter2d(codes: Any, values: Any, factor: Factor | None = None, *, dimensio
         at = values[chosen] == k
         marker = MARKERS[k % len(MARKERS)] if factor.kind == "categorical" else "o"
         axes.scatter(x[at], y[at], s=13, c=colours[k], marker=marker, linewidths=0, alpha=0.75,
-                     label=names[k], rasterized=True)
+                     label=names[k])
     for edge in edges[dimensions[0]] if edges is not None else ():
         axes.axvline(edge, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
     for edge in edges[dimensions[1]] if edges is not None else ():
         axes.axhline(edge, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
     axes.set_xlabel(_code(dimensions[0]))
     axes.set_ylabel(_code(dimensions[1]), rotation=0, labelpad=10)
-    shown = range(factor.size) if factor.size <= 12 else np.unique(
-        np.linspace(0, factor.size - 1, 8).round().astype(int))
+    shown = np.unique(np.linspace(0, factor.size - 1, min(factor.size, 12)).round().astype(int))
     handles = axes.get_legend_handles_labels()[0]
     legend = axes.legend(handles=[handles[k] for k in shown], title=factor.name, loc="center left",
                          bbox_to_anchor=(1.01, 0.5), markerscale=1.8, handletextpad=0.2, alignment="left")
     for handle in legend.legend_handles:
         handle.set_alpha(1)
-    means = ", ".join(
-        f"{names[k]} at ({x[values[chosen] == k].mean():.1f}, {y[values[chosen] == k].mean():.1f})"
-        for k in shown if (values[chosen] == k).any())
-    return _finish(
-        figure,
-        f"Codes {dimensions[0]} and {dimensions[1]} of {len(chosen):,} observations coloured by {factor.name}; "
-        f"mean positions: {means}.")
+    inside = {k: values[chosen] == k for k in shown}
+    means = ", ".join(f"{names[k]} at ({x[at].mean():.1f}, {y[at].mean():.1f})"
+                      for k, at in inside.items() if at.any())
+    return _finish(figure, f"Codes {dimensions[0]} and {dimensions[1]} of {len(chosen):,} observations "
+                           f"coloured by {factor.name}; mean positions: {means}.")
 
 
 @_styled
-def partition_comparison(codes_1d: Any, attributes: Any, methods: Mapping[str,
-                                                                          Any], factor: Factor | None = None,
-                         *, scores: Mapping[str, str] | None = None, dimension: int | None = None) -> Figure:
-    """One code cut by several methods: the attributes' histogram above, a strip with the cuts for each method below.
+def partition_comparison(codes_1d: Any, attributes: Any, methods: Mapping[str, Any],
+                         factor: Factor | None = None, *, scores: Mapping[str, str] | None = None,
+                         dimension: int | None = None) -> Figure:
+    """One code cut by several methods: the attributes' histogram above, a strip with each method's cuts
+    below.
 
     Args:
         codes_1d: (n,) one code.
@@ -765,16 +798,13 @@ def partition_comparison(codes_1d: Any, attributes: Any, methods: Mapping[str,
                          fontsize=10)
     else:
         top.set_title(f"coloured by {factor.name}", loc="right", color=MUTED, fontsize=10)
-    rng = np.random.default_rng(0)
-    chosen = rng.permutation(len(x))[:2500]
-    point_colours = np.asarray(colours, dtype=object)[attributes]
-    for axes, (name, cuts) in zip(panels[1:], methods.items()):
+    scores, parts = scores or {}, []
+    for axes, (name, cuts) in zip(panels[1:], methods.items(), strict=True):
         cuts = np.sort(_array(cuts).ravel())
         bounds = np.concatenate([[low], cuts[(cuts > low) & (cuts < high)], [high]])
         for k in range(0, len(bounds) - 1, 2):
             axes.axvspan(bounds[k], bounds[k + 1], color=MUTED, alpha=0.13, linewidth=0)
-        axes.scatter(x[chosen], rng.uniform(0.12, 0.88, len(chosen)), s=4, c=list(point_colours[chosen]),
-                     linewidths=0, alpha=0.8, rasterized=True)
+        _rug(axes, x, _attribute_colour(factor, attributes), low=0.12, high=0.88, most=2000)
         for cut in bounds[1:-1]:
             axes.axvline(cut, color=INK, linewidth=1.3)
         axes.set_ylim(0, 1)
@@ -782,36 +812,26 @@ def partition_comparison(codes_1d: Any, attributes: Any, methods: Mapping[str,
         axes.tick_params(left=False, bottom=axes is panels[-1])
         axes.spines["left"].set_visible(False)
         axes.spines["bottom"].set_visible(axes is panels[-1])
-        score = (scores or {}).get(name, f"{len(cuts) + 1} partitions")
+        score = scores.get(name, _partitions(cuts))
         axes.text(1.01, 0.5, score.replace(", ", "\n"), transform=axes.transAxes, va="center", fontsize=10,
                   color=MUTED)
+        parts.append(f"{name} makes {_partitions(cuts)}" + (f" ({scores[name]})" if name in scores else ""))
     panels[-1].set_xlim(low, high)
     panels[-1].set_xlabel(_code(dimension) if dimension is not None else "code")
-    parts = "; ".join(f"{name} makes {len(_array(cuts).ravel()) + 1} partitions" +
-                      (f" ({scores[name]})" if scores and name in scores else "")
-                      for name, cuts in methods.items())
-    return _finish(
-        figure, f"One code of {len(x):,} observations, {factor.size} attributes of {factor.name}: {parts}.")
+    return _finish(figure, f"One code of {len(x):,} observations, {factor.size} attributes of {factor.name}: "
+                           f"{'; '.join(parts)}.")
 
 
-# --- matrices -------------------------------------------------------------------------------------------------------
-
-def _heat_text(axes: Axes, values: np.ndarray, norm: Normalize, digits: int, size: float = 9.5) -> None:
-    """Write each value in its cell, light on strong cells and dark on weak ones."""
-    for (row, column), value in np.ndenumerate(values):
-        strong = math.isfinite(value) and norm(value) > 0.55
-        axes.text(column, row, _number(value, digits), ha="center", va="center", fontsize=size,
-                  color=PAPER if strong else INK)
-
+# --- matrices -----------------------------------------------------------------------------------------------
 
 def _hinton_squares(axes: Axes, importance: np.ndarray, rows: np.ndarray, side: float, height: float) -> None:
-    """Squares of area proportional to importance.T: one row of squares at each height in `rows`, codes along x."""
+    """Squares of area proportional to importance: codes along x, each factor at its height in `rows`."""
     largest = max(float(np.abs(importance).max(initial=0)), 1e-12)
     for (code, factor), value in np.ndenumerate(importance):
         part = math.sqrt(abs(float(value)) / largest)
-        axes.add_patch(
-            Rectangle((code - part * side / 2, rows[factor] - part * height / 2), part * side, part * height,
-                      facecolor=INK, edgecolor="none"))
+        wide, tall = part * side, part * height
+        axes.add_patch(Rectangle((code - wide / 2, rows[factor] - tall / 2), wide, tall, facecolor=INK,
+                                 edgecolor="none"))
 
 
 def _hinton_alt(importance: np.ndarray, codes: Sequence[str], factors: Sequence[str]) -> str:
@@ -824,7 +844,14 @@ def _hinton_alt(importance: np.ndarray, codes: Sequence[str], factors: Sequence[
 @_styled
 def hinton(importance: Any, *, row_labels: Sequence[str] | None = None,
            col_labels: Sequence[str] | None = None, title: str | None = None) -> Figure:
-    """Hinton diagram of an importance matrix (d codes, M factors): area is importance. Drawn with a row a factor, a column a code."""
+    """Hinton diagram of an importance matrix (d codes, M factors): area is importance.
+
+    Drawn transposed, a row a factor and a column a code, so that names need no turning.
+
+    Args:
+        row_labels: d names of codes.
+        col_labels: M names of factors.
+    """
     importance = _array(importance).astype(float)
     d, m = importance.shape
     codes = [_code(k) for k in range(d)] if row_labels is None else list(row_labels)
@@ -838,9 +865,8 @@ def hinton(importance: Any, *, row_labels: Sequence[str] | None = None,
         axes.set_title(title)
     told = [f"code {k}" for k in range(d)] if row_labels is None else codes
     return _finish(
-        figure,
-        f"{title + '. ' if title else ''}Hinton diagram of {d} codes and {m} factors. Best predicted: "
-        f"{_hinton_alt(importance, told, factors)}.")
+        figure, f"{title + '. ' if title else ''}Hinton diagram of {d} codes and {m} factors. Best "
+        f"predicted: {_hinton_alt(importance, told, factors)}.")
 
 
 @_styled
@@ -873,15 +899,14 @@ def _hinton_axes(axes: Axes, importance: np.ndarray, codes: Sequence[str], facto
     _hinton_squares(axes, importance, np.arange(m), 0.92, 0.92)
     axes.set_xticks(range(d), codes)
     axes.set_yticks(range(m), factors)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    _plain(axes)
 
 
 def _cooccurrence(axes: Axes, matrix: Any, *, threshold: float | None, label_rows: bool) -> str:
     """Draw a co-occurrence matrix; returns its alt text.
 
-    A code with few partitions gets as much width as one with several, so that its name has room; a code with a single partition
-    tells nothing and is grey.
+    A code with few partitions gets as much width as one with several, so that its name has room; a code with
+    a single partition tells nothing and is grey.
     """
     factors, counts = matrix.factors, _array(matrix.counts).astype(float)
     dimensions = np.asarray([column.dimension for column in matrix.columns])
@@ -891,8 +916,7 @@ def _cooccurrence(axes: Axes, matrix: Any, *, threshold: float | None, label_row
     starts = np.concatenate([[0], np.cumsum(widths)])
     bounds = np.concatenate([[0], np.cumsum([factor.size for factor in factors])])
     rows = len(counts)
-    share = _array(matrix.values).astype(float) * len(
-        shown)  # rows sum to 1 over all codes, hence to 1 within each
+    share = _array(matrix.values).astype(float) * len(shown)  # rows sum to 1 over all codes: now within each
     for place, start, width in zip(places, starts, widths, strict=False):
         extent = (start, start + width, rows, 0)
         if len(place) == 1:
@@ -904,9 +928,7 @@ def _cooccurrence(axes: Axes, matrix: Any, *, threshold: float | None, label_row
             f1 = _cell_f1(counts[:, place], bounds)
             cell = width / len(place)
             for row, column in np.argwhere(f1 >= threshold):
-                axes.add_patch(
-                    Rectangle((start + column * cell, row), cell, 1, fill=False, edgecolor=SECOND,
-                              linewidth=1.0))
+                axes.add_patch(Rectangle((start + column * cell, row), cell, 1, fill=False, edgecolor=SECOND))
     for edge in starts[1:-1]:
         axes.axvline(edge, color=MUTED, linewidth=0.6)
     for edge in bounds[1:-1]:
@@ -914,25 +936,24 @@ def _cooccurrence(axes: Axes, matrix: Any, *, threshold: float | None, label_row
     axes.set_xlim(0, starts[-1])
     axes.set_ylim(rows, 0)
     axes.set_xticks((starts[1:] + starts[:-1]) / 2, [_code(dimension) for dimension in shown])
-    axes.set_yticks((bounds[1:] + bounds[:-1]) / 2 if label_rows else [],
-                    [f.name for f in factors] if label_rows else [])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(True)
-    axes.spines[:].set_color(MUTED)
-    best = np.stack([_cell_f1(counts[:, place], bounds).max(1) for place in places],
-                    axis=1)  # (attributes, codes)
+    axes.set_yticks((bounds[1:] + bounds[:-1]) / 2, [factor.name if label_rows else "" for factor in factors])
+    _plain(axes, frame=MUTED)
+    best = np.stack([_cell_f1(counts[:, place], bounds).max(1) for place in places], axis=1)
     means = np.stack([best[low:high].mean(0) for low, high in zip(bounds, bounds[1:], strict=False)])
-    parts = [
-        f"{factor.name} {mean.max():.2f} in code {shown[mean.argmax()]}"
-        for factor, mean in zip(factors, means, strict=True)
-    ]
-    return (
-        f"co-occurrence of {rows} attributes with {len(dimensions)} partitions of {len(shown)} codes; how well the best single "
-        f"partition identifies an attribute (F1, mean over attributes, best code): {', '.join(parts)}.")
+    parts = [f"{factor.name} {mean.max():.2f} in code {shown[mean.argmax()]}"
+             for factor, mean in zip(factors, means, strict=True)]
+    return (f"co-occurrence of {rows} attributes with {len(dimensions)} partitions of {len(shown)} codes; "
+            "how well the best single partition identifies an attribute (F1, mean over attributes, best "
+            f"code): {', '.join(parts)}.")
 
 
 def _cell_f1(counts: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """How well each partition of one code identifies each attribute: F1 of precision among its factor's attributes and recall."""
+    """How well each partition of one code identifies each attribute: F1 of precision and recall.
+
+    Args:
+        counts: (attributes, partitions).
+        bounds: first row of each factor, and the number of rows; precision is among a factor's attributes.
+    """
     totals = np.concatenate([np.repeat(counts[low:high].sum(0, keepdims=True), high - low, axis=0)
                              for low, high in zip(bounds, bounds[1:], strict=False)])
     return 2 * counts / np.maximum(totals + counts.sum(1, keepdims=True), 1e-12)
@@ -951,8 +972,9 @@ def cooccurrence(matrix: Any, *, threshold: float | None = None, title: str | No
     """The co-occurrence matrix as a heat map: attributes (rows, by factor) x partitions (columns, by code).
 
     Args:
-        matrix: an `actions.CooccurrenceMatrix`. Its rows sum to 1 over all codes; shown is the share within each code (times
-            their number): 1 is "always in this partition". A code with a single partition is grey: it tells nothing.
+        matrix: an `actions.CooccurrenceMatrix`. Its rows sum to 1 over all codes; shown is the share within
+            each code (times their number): 1 is "always in this partition". A code with a single partition is
+            grey: it tells nothing.
         threshold: outlines the cells where one partition alone identifies an attribute with at least this F1.
     """
     rows = len(_array(matrix.values))
@@ -967,7 +989,7 @@ def cooccurrence(matrix: Any, *, threshold: float | None = None, title: str | No
 
 @_styled
 def hinton_beside_cooccurrence(importance: Any, matrix: Any, *, title: str | None = None) -> Figure:
-    """E0's pair on one set of rows: which codes predict a factor (left), which partitions its attributes fall in (right).
+    """E0's pair: which codes predict a factor (left), which partitions its attributes fall in (right).
 
     Args:
         importance: (d, M), as `metrics.dci(...).importance`.
@@ -984,33 +1006,28 @@ def hinton_beside_cooccurrence(importance: Any, matrix: Any, *, title: str | Non
     inches = figure.get_figheight() * 0.82 / rows  # of one attribute's row
     left.set_xlim(-0.6, d - 0.4)
     left.set_ylim(rows, 0)
-    _hinton_squares(left, importance, (bounds[1:] + bounds[:-1]) / 2, 0.94,
-                    min(0.2 / inches,
-                        np.diff(bounds).min() * 0.95))
+    middles, tall = (bounds[1:] + bounds[:-1]) / 2, min(0.2 / inches, np.diff(bounds).min() * 0.95)
+    _hinton_squares(left, importance, middles, 0.94, tall)
     left.set_xticks(range(d), [_code(k) for k in range(d)])
-    left.set_yticks((bounds[1:] + bounds[:-1]) / 2, [factor.name for factor in factors])
-    left.tick_params(length=0)
-    left.spines[:].set_visible(True)
-    left.spines[:].set_color(MUTED)
+    left.set_yticks(middles, [factor.name for factor in factors])
+    _plain(left, frame=MUTED)
     left.set_title("importance")
     alt = _cooccurrence(right, matrix, threshold=None, label_rows=False)
     right.set_title("co-occurrence")
     _heat_scale(figure, right, "", shrink=0.9, aspect=30, pad=0.02)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    names = [factor.name for factor in factors]
+    codes, names = [f"code {k}" for k in range(d)], [factor.name for factor in factors]
     return _finish(
-        figure,
-        f"{title + '. ' if title else ''}Left, importance of {d} codes for {len(names)} factors; best predicted: "
-        f"{_hinton_alt(importance, [f'code {k}' for k in range(d)], names)}. Right, {alt}", wide=True)
+        figure, f"{title + '. ' if title else ''}Left, importance of {d} codes for {len(names)} factors; "
+        f"best predicted: {_hinton_alt(importance, codes, names)}. Right, {alt}", wide=True)
 
 
 def _confusion(axes: Axes, matrix: np.ndarray, labels: Sequence[str], *, text: bool,
                most: int = 15) -> tuple[float, str]:
-    """Draw a confusion matrix with at most `most` labels a side; returns its accuracy and its most frequent mistake."""
-    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1e-12)
-    norm = Normalize(0, 1)
-    axes.imshow(share, cmap=HEAT, norm=norm, interpolation="nearest")
+    """Draw a confusion matrix, at most `most` labels a side; returns accuracy and most frequent mistake."""
+    share = _share(matrix)
+    axes.imshow(share, cmap=HEAT, vmin=0, vmax=1, interpolation="nearest")
     n = len(labels)
     if text:
         for (row, column), value in np.ndenumerate(share):
@@ -1021,16 +1038,13 @@ def _confusion(axes: Axes, matrix: np.ndarray, labels: Sequence[str], *, text: b
     names = [labels[k].replace("-", "−") for k in shown]
     axes.set_xticks(list(shown), names, rotation=90 if _text_width(names, 10) > 0.42 else 0)
     axes.set_yticks(list(shown), names)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(True)
-    axes.spines[:].set_color(FAINT)
+    _plain(axes, frame=FAINT)
     accuracy = float(np.trace(matrix) / max(matrix.sum(), 1e-12))
     off = share.copy()
     np.fill_diagonal(off, 0)
     row, column = np.unravel_index(off.argmax(), off.shape)
-    worst = f"; most often {labels[row]} read as {labels[column]} ({off[row, column]:.2f})" if off.max(
-    ) > 0 else ""
-    return accuracy, worst
+    worst = f"; most often {labels[row]} read as {labels[column]} ({off[row, column]:.2f})"
+    return accuracy, worst if off.max() > 0 else ""
 
 
 @_styled
@@ -1050,20 +1064,20 @@ def confusion(matrix: Any, labels: Sequence[str], *, title: str | None = None, x
     if title:
         axes.set_title(title)
     return _finish(
-        figure,
-        f"{title + ': ' if title else ''}confusion of {n} attributes, {accuracy:.2f} on the diagonal{worst}.")
+        figure, f"{title + ': ' if title else ''}confusion of {n} attributes, {accuracy:.2f} on the "
+        f"diagonal{worst}.")
 
 
 @_styled
 def confusions(matrices: Mapping[str, tuple[Any, Sequence[str]]], *, columns: int = 3) -> Figure:
-    """Several confusion matrices, {factor name: (counts, labels)}, as shares of each row: asked for (down) and read as (across)."""
+    """Several confusion matrices, {factor name: (counts, labels)}: asked for (down) and read as (across)."""
     names = list(matrices)
     columns = min(columns, len(names))
     rows = -(-len(names) // columns)
     figure = _figure(2.55 * rows)
     panels = figure.subplots(rows, columns, squeeze=False)
     parts = []
-    for axes, name in zip(panels.flat, names):
+    for axes, name in zip(panels.flat, names, strict=False):
         matrix, labels = _array(matrices[name][0]).astype(float), [str(label) for label in matrices[name][1]]
         accuracy, worst = _confusion(axes, matrix, labels, text=len(labels) <= 5, most=5)
         axes.set_title(name)
@@ -1078,7 +1092,13 @@ def confusions(matrices: Mapping[str, tuple[Any, Sequence[str]]], *, columns: in
 @_styled
 def sensitivity(values: Any, *, rows: Sequence[Any], columns: Sequence[Any], row_name: str, column_name: str,
                 value_name: str, chosen: tuple[int, int] | None = None, digits: int = 2) -> Figure:
-    """A small sweep as a heat map with its numbers, (len(rows), len(columns)); `chosen` outlines the setting used."""
+    """A small sweep as a heat map with its numbers.
+
+    Args:
+        values: (len(rows), len(columns)); NaN where there is none.
+        chosen: (row, column) of the setting used, outlined.
+        digits: after the point.
+    """
     values = _array(values).astype(float)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
@@ -1087,21 +1107,22 @@ def sensitivity(values: Any, *, rows: Sequence[Any], columns: Sequence[Any], row
     figure = _figure(0.95 + 0.42 * len(rows), max(width, 3.6))
     axes = figure.subplots()
     axes.imshow(np.ma.masked_invalid(values), cmap=HEAT, norm=norm, aspect="auto", interpolation="nearest")
-    _heat_text(axes, values, norm, digits, 10)
+    for (row, column), value in np.ndenumerate(values):
+        axes.text(column, row, _number(value, digits), ha="center", va="center", fontsize=10,
+                  color=PAPER if math.isfinite(value) and norm(value) > 0.55 else INK)
     axes.set_xticks(range(len(columns)), [str(column) for column in columns])
     axes.set_yticks(range(len(rows)), [str(row) for row in rows])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    _plain(axes)
     axes.set_xlabel(column_name)
     axes.set_ylabel(row_name)
     axes.set_title(value_name)
-    alt = f"{value_name} from {_number(low, digits)} to {_number(high, digits)} over {row_name} {_and([str(r) for r in rows])} and " \
-          f"{column_name} {_and([str(c) for c in columns])}"
+    alt = (f"{value_name} from {_number(low, digits)} to {_number(high, digits)} over "
+           f"{row_name} {_and(rows)} and {column_name} {_and(columns)}")
     if chosen is not None:
-        axes.add_patch(
-            Rectangle((chosen[1] - 0.47, chosen[0] - 0.45), 0.94, 0.9, fill=False, edgecolor=SECOND,
-                      linewidth=2.4))
-        alt += f"; chosen: {rows[chosen[0]]} and {columns[chosen[1]]}, {_number(float(values[chosen]), digits)}"
+        row, column = chosen
+        axes.add_patch(Rectangle((column - 0.47, row - 0.45), 0.94, 0.9, fill=False, edgecolor=SECOND,
+                                 linewidth=2.4))
+        alt += f"; chosen: {rows[row]} and {columns[column]}, {_number(float(values[row, column]), digits)}"
     return _finish(figure, alt + ".")
 
 
@@ -1124,8 +1145,8 @@ def score_panel(scores: Any, *, beside: Any = None, beside_name: str = "paper", 
     left = _text_width(rows, 11) + 0.2
     cell = min(0.95, (WIDTH - left) / len(columns))
     tall = 0.36 if others is None else 0.52
-    labels = [label.replace(" ", "\n")
-              for label in columns] if _text_width(columns, 11) > cell - 0.08 else columns
+    narrow = _text_width(columns, 11) > cell - 0.08
+    labels = [label.replace(" ", "\n") if narrow else label for label in columns]
     note = " ".join(filter(None, [note, others is not None and f"Small: {beside_name}."]))
     foot = 0.28 if note else 0.02
     height = 0.2 * (1 + max(label.count("\n") for label in labels)) + 0.15 + tall * len(rows) + foot
@@ -1139,10 +1160,10 @@ def score_panel(scores: Any, *, beside: Any = None, beside_name: str = "paper", 
         ranked = np.where(np.isfinite(values), values, -np.inf if best == "max" else np.inf).round(digits)
         marked = (ranked == (ranked.max(0) if best == "max" else ranked.min(0))) & np.isfinite(values)
     for (row, column), value in np.ndenumerate(values):
-        colour = PAPER if norm(value) > 0.55 else INK
+        colour = PAPER if math.isfinite(value) and norm(value) > 0.55 else INK
+        weight = "bold" if marked[row, column] else "normal"
         axes.text(column, row if others is None else row - 0.16, _number(value, digits), ha="center",
-                  va="center", fontsize=11, fontweight="bold" if marked[row,
-                                                                        column] else "normal", color=colour)
+                  va="center", fontsize=11, fontweight=weight, color=colour)
         if others is not None:
             axes.text(column, row + 0.24, _number(others[row, column], digits), ha="center", va="center",
                       fontsize=9, color=colour)
@@ -1151,8 +1172,8 @@ def score_panel(scores: Any, *, beside: Any = None, beside_name: str = "paper", 
     axes.set_xticks(range(len(columns)), labels)
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(rows)), rows)
-    axes.tick_params(length=0, labelsize=11, pad=4)
-    axes.spines[:].set_visible(False)
+    axes.tick_params(labelsize=11, pad=4)
+    _plain(axes)
     if note:
         figure.text(0, 0.04, note, fontsize=9.5, color=MUTED)
 
@@ -1168,21 +1189,20 @@ def score_panel(scores: Any, *, beside: Any = None, beside_name: str = "paper", 
 def _score_table(scores: Any) -> tuple[list[str], list[str], np.ndarray]:
     """Row names, column names and values (NaN where missing) of a DataFrame or {row: {column: value}}."""
     if hasattr(scores, "columns"):
-        return [str(row) for row in scores.index], [str(k) for k in scores.columns
-                                                    ], scores.to_numpy(dtype=float, na_value=np.nan)
-    columns = list(next(iter(scores.values())))
-    values = [[row.get(column) for column in columns] for row in scores.values()]
-    return [str(row) for row in scores], [str(k) for k in columns
-                                          ], np.array([[np.nan if v is None else float(v) for v in row]
-                                                       for row in values])
+        rows, columns, values = scores.index, scores.columns, scores.to_numpy(dtype=float, na_value=np.nan)
+    else:
+        rows, columns = list(scores), list(next(iter(scores.values())))
+        cells = [[row.get(column) for column in columns] for row in scores.values()]
+        values = np.array([[np.nan if value is None else float(value) for value in row] for row in cells])
+    return [str(row) for row in rows], [str(column) for column in columns], values
 
 
 @_styled
 def combinations(explicit: Any, implicit: Any, *, row_labels: Sequence[str], col_labels: Sequence[str],
                  titles: tuple[str, str] = ("explicit clusters", "implicit clusters")) -> Figure:
-    """The paper's Figure 2 as two grids: the combinations that the data D holds (left) and those that D' holds (right).
+    """The paper's Figure 2: the combinations that the data D holds (left) and those that D' holds (right).
 
-    Filled: held by D. Dotted: in D' and not in D. Open: in neither. A row is a cluster: one attribute held fixed.
+    Filled: held by D. Dotted: in D' and not in D. Open: in neither. A row is a cluster: one attribute fixed.
     """
     explicit, implicit = _array(explicit).astype(bool), _array(implicit).astype(bool)
     rows, columns = explicit.shape
@@ -1191,22 +1211,20 @@ def combinations(explicit: Any, implicit: Any, *, row_labels: Sequence[str], col
     rotated = _text_width(col_labels, 10) > cell
     top = (_text_width(col_labels, 10) if rotated else 0.2) + 0.38
     height = top + rows * cell + 0.36
-    gap = 0.35
-    titles_width = max(_text_width([title], 11) for title in titles)
-    gap = max(gap, titles_width + 0.15 - columns * cell)
-    width = max(left + 2 * columns * cell + gap + 0.05, left + columns * cell + gap + titles_width)
+    heading = 1.1 * _text_width(titles, 11)  # bold
+    gap = max(0.35, heading + 0.15 - columns * cell)
+    width = left + columns * cell + gap + max(columns * cell + 0.05, heading)
     figure = _figure(height, width, layout=None)
     axes = _no_axes(figure.add_axes((0, 0, 1, 1)))
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
 
     def box(x: float, y: float, kind: str) -> None:
-        inset = cell * 0.08
+        inset, colour = cell * 0.08, {"held": ACCENT, "made": SECOND, "absent": FAINT}[kind]
         axes.add_patch(Rectangle((x + inset, y + inset), cell - 2 * inset, cell - 2 * inset, linewidth=1.0,
-                                 facecolor={"held": ACCENT, "made": "none", "absent": "none"}[kind],
-                                 edgecolor={"held": ACCENT, "made": SECOND, "absent": FAINT}[kind]))
+                                 facecolor=ACCENT if kind == "held" else "none", edgecolor=colour))
         if kind == "made":
-            axes.plot([x + cell / 2], [y + cell / 2], "o", color=SECOND, markersize=cell * 72 * 0.38,
+            axes.plot([x + cell / 2], [y + cell / 2], "o", color=colour, markersize=cell * 27,
                       markeredgewidth=0)
 
     for panel, held in enumerate((explicit, implicit)):
@@ -1221,20 +1239,17 @@ def combinations(explicit: Any, implicit: Any, *, row_labels: Sequence[str], col
                 box(x0 + column * cell, top + row * cell, kind)
     for row, label in enumerate(row_labels):
         axes.text(left - 0.1, top + (row + 0.5) * cell, label, ha="right", va="center", fontsize=11)
-    axes.legend(
-        handles=[
-            Line2D([], [], marker="s", linestyle="", color=ACCENT, markersize=9, label="in D"),
-            Line2D([], [], marker="o", linestyle="", color=SECOND, markersize=7, label="in D′ only"),
-            Line2D([], [], marker="s", linestyle="", markerfacecolor="none", markeredgecolor=FAINT,
-                   markersize=9, label="in neither")
-        ], loc="lower left", bbox_to_anchor=(left / width - 0.01, -0.01), ncols=3, borderaxespad=0,
-        handletextpad=0.1, columnspacing=1.2)
+    handles = [Line2D([], [], marker="s", linestyle="", color=ACCENT, markersize=9, label="in D"),
+               Line2D([], [], marker="o", linestyle="", color=SECOND, markersize=7, label="in D′ only"),
+               Line2D([], [], marker="s", linestyle="", markerfacecolor="none", markeredgecolor=FAINT,
+                      markersize=9, label="in neither")]
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(left / width - 0.01, -0.01), ncols=3,
+                borderaxespad=0, handletextpad=0.1, columnspacing=1.2)
     made = int((implicit & ~explicit).sum())
     return _finish(
-        figure,
-        f"Of {explicit.size} combinations of {_and(row_labels)} with {_and(col_labels)}, the data holds {int(explicit.sum())}; "
-        f"the {titles[1]} hold {int(implicit.sum())}, {made} of them absent from the data; "
-        f"{int((explicit & ~implicit).sum())} held by the data are missing from them.")
+        figure, f"Of {explicit.size} combinations of {_and(row_labels)} with {_and(col_labels)}, the data "
+        f"holds {int(explicit.sum())}; the {titles[1]} hold {int(implicit.sum())}, {made} of them absent "
+        f"from the data; {int((explicit & ~implicit).sum())} held by the data are missing from them.")
 
 
 @_styled
@@ -1260,17 +1275,15 @@ def ownership(actions: Any, factors: Sequence[Factor], n_codes: int) -> Figure:
                   color=MUTED)
     axes.set_xticks(range(n_codes), [_code(k) for k in range(n_codes)])
     axes.set_yticks(range(len(factors)), [factor.name for factor in factors])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    parts = [
-        f"{factor.name}: {len(actions.of(i))} of {factor.size} attributes" +
-        (f" on {_and([f'code {k}' for k in np.flatnonzero(counts[i])])}" if counts[i].any() else "")
-        for i, factor in enumerate(factors)
-    ]
+    _plain(axes)
+    parts = []
+    for i, factor in enumerate(factors):
+        where = f" on {_and([f'code {k}' for k in np.flatnonzero(counts[i])])}" if counts[i].any() else ""
+        parts.append(f"{factor.name}: {len(actions.of(i))} of {factor.size} attributes{where}")
     return _finish(figure, f"Codes that atomic actions act on. {'; '.join(parts)}.")
 
 
-# --- curves and bars ------------------------------------------------------------------------------------------------
+# --- curves and bars ----------------------------------------------------------------------------------------
 
 def _end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]], x: float, height: float) -> None:
     """Name the curves at their right ends, pushed apart where they would overlap. ends: (y, name, colour)."""
@@ -1284,7 +1297,7 @@ def _end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]], x: float, he
             if overlap > 0:
                 places[k] -= overlap / 2
                 places[k + 1] += overlap / 2
-    for place, k in zip(places, order):
+    for place, k in zip(places, order, strict=True):
         axes.annotate(ends[k][1], (x, place), xytext=(7, 0), textcoords="offset points", va="center",
                       color=ends[k][2], annotation_clip=False)
 
@@ -1307,8 +1320,7 @@ def bound_curve(x: Any, curves: Mapping[str, Any], *, xlabel: str, ylabel: str,
     names = list(curves)
     right = _text_width([*names, *(reference or {})], 11) + 0.15
     figure = _figure(height, layout=None)
-    axes = figure.add_axes(
-        (0.72 / WIDTH, 0.58 / height, 1 - (0.72 + right) / WIDTH, 1 - (0.58 + 0.3) / height))
+    axes = figure.add_axes((0.72 / WIDTH, 0.58 / height, 1 - (0.72 + right) / WIDTH, 1 - 0.88 / height))
     ends = []
     for k, name in enumerate(names):
         y, colour = _array(curves[name]).astype(float), SERIES[k % len(SERIES)]
@@ -1336,9 +1348,8 @@ def bound_curve(x: Any, curves: Mapping[str, Any], *, xlabel: str, ylabel: str,
         y = _array(curves[name]).astype(float)
         finite = np.flatnonzero(np.isfinite(y))
         if len(finite):
-            parts.append(
-                f"{name} from {y[finite[0]]:.3g} at {x[finite[0]]:.3g} to {y[finite[-1]]:.3g} at {x[finite[-1]]:.3g}"
-            )
+            first, last = finite[0], finite[-1]
+            parts.append(f"{name} from {y[first]:.3g} at {x[first]:.3g} to {y[last]:.3g} at {x[last]:.3g}")
     parts += [f"{label} at {level:.3g}" for label, level in (reference or {}).items()]
     return _finish(figure, f"{ylabel} against {xlabel}: {'; '.join(parts)}.")
 
@@ -1351,10 +1362,8 @@ def training_curve(history: Any, *, keys: Sequence[str] | None = None, smooth: i
         history: list of dicts (or dict of lists) with "step" and losses.
     """
     if not isinstance(history, Mapping):
-        history = {
-            key: [row.get(key, math.nan) for row in history]
-            for key in (history[0] if history else {"step": 0})
-        }
+        keys_found = history[0] if history else {"step": 0}
+        history = {key: [row.get(key, math.nan) for row in history] for key in keys_found}
     steps = np.asarray(history["step"], float)
     keys = [key for key in history if key not in ("step", "seconds", "time")] if keys is None else list(keys)
     columns = min(3, max(len(keys), 1))
@@ -1362,11 +1371,11 @@ def training_curve(history: Any, *, keys: Sequence[str] | None = None, smooth: i
     figure = _figure(2.0 * rows + 0.25, WIDTH if columns > 1 else 5.0)
     panels = figure.subplots(rows, columns, squeeze=False)
     parts = []
-    for axes, key in zip(panels.flat, keys):
+    for axes, key in zip(panels.flat, keys, strict=False):
         y = np.asarray(history[key], float)
         window = min(max(smooth or len(y) // 25, 1), max(len(y), 1))
-        mean = np.convolve(np.pad(y, (window // 2, window - 1 - window // 2), mode="edge"),
-                           np.ones(window) / window, mode="valid") if len(y) else y
+        padded = np.pad(y, (window // 2, window - 1 - window // 2), mode="edge") if len(y) else y
+        mean = np.convolve(padded, np.ones(window) / window, mode="valid") if len(y) else y
         if window > 1:
             axes.plot(steps, y, color=ACCENT, linewidth=0.8, alpha=0.3)
         axes.plot(steps, mean, color=ACCENT)
@@ -1391,21 +1400,18 @@ def training_curve(history: Any, *, keys: Sequence[str] | None = None, smooth: i
 def f1_bars(names: Sequence[str], scores: Mapping[str, Sequence[float | None]], *,
             spread: Mapping[str, Sequence[float]] | None = None, ylabel: str = "macro-F1",
             missing: str = "not measurable") -> Figure:
-    """Scores a factor: bars for what is measured, an open diamond for the paper, a tick for the oracle on real images.
+    """A row a factor: bars for what is measured, open diamonds for the paper, ticks for the oracle's ceiling.
 
     Args:
         names: the factors, top to bottom.
-        scores: series name -> one score a factor (None where there is none). Names that start with "paper" become diamonds,
-            those that start with "oracle" ticks, all others bars.
+        scores: series name -> one score a factor (None where there is none). Names that start with "paper"
+            become diamonds, those that start with "oracle" ticks, all others bars.
         spread: series name -> half-widths (one standard deviation over seeds), for bars.
     """
-    values = {
-        name: np.array([np.nan if v is None else float(v) for v in series])
-        for name, series in scores.items()
-    }
+    values = {name: np.array([np.nan if value is None else float(value) for value in series])
+              for name, series in scores.items()}
     papers = [name for name in values if name.lower().startswith("paper")]
-    oracles = [name for name in values if name.lower().startswith("oracle")]
-    bars = [name for name in values if name not in papers + oracles]
+    bars = [name for name in values if name not in papers and not name.lower().startswith("oracle")]
     thick = 0.72 / max(len(bars), 1)
     each = 0.27 * max(len(bars), 1) + 0.16
     left = _text_width(list(names), 11) + 0.2
@@ -1426,33 +1432,30 @@ def f1_bars(names: Sequence[str], scores: Mapping[str, Sequence[float | None]], 
             inside = value > 0.09
             axes.text(0.012 if inside else value + half + 0.012, place, _number(value), va="center",
                       fontsize=10, color=_on(colour) if inside else INK)
-    for name in oracles:
-        axes.plot(values[name], y, linestyle="", marker="|", markersize=each * 72 * 0.62, markeredgewidth=2.4,
-                  color=INK, zorder=4)
-    for name in papers:
-        axes.plot(values[name], y, linestyle="", marker="D", markersize=7.5, markerfacecolor=PAPER,
-                  markeredgecolor=INK, markeredgewidth=1.5, zorder=5)
-    handles = [
-        Line2D([], [], linestyle="", marker="|", markersize=11, markeredgewidth=2.4, color=INK, label=name)
-        if name in oracles else Line2D([], [], linestyle="", marker="D", markersize=7, markerfacecolor=PAPER,
-                                       markeredgecolor=INK, markeredgewidth=1.5, label=name)
-        if name in papers else Patch(color=SERIES[bars.index(name) % len(SERIES)], linewidth=0, label=name)
-        for name in values
-    ]
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(
-        0, max(1.0, 1.02 * max((np.nanmax(v) for v in values.values() if np.isfinite(v).any()), default=1.0)))
-    axes.set_yticks(y, list(names))
-    axes.tick_params(axis="y", length=0, labelsize=11)
-    axes.spines["left"].set_visible(False)
+    tick = {"linestyle": "", "marker": "|", "markeredgewidth": 2.4, "color": INK}
+    diamond = {"linestyle": "", "marker": "D", "markersize": 7.5, "markerfacecolor": PAPER,
+               "markeredgecolor": INK, "markeredgewidth": 1.5}
+    handles: list[Line2D | Patch] = []
+    for name, series in values.items():
+        if name in bars:
+            handles.append(Patch(color=SERIES[bars.index(name) % len(SERIES)], linewidth=0, label=name))
+        elif name in papers:
+            axes.plot(series, y, zorder=5, **diamond)
+            handles.append(Line2D([], [], label=name, **diamond))
+        else:
+            axes.plot(series, y, zorder=4, markersize=each * 45, **tick)
+            handles.append(Line2D([], [], label=name, markersize=11, **tick))
+    _name_rows(axes, names)
+    highest = max((np.nanmax(series) for series in values.values() if np.isfinite(series).any()), default=1.0)
+    axes.set_xlim(0, max(1.0, 1.02 * highest))
     axes.grid(axis="x")
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(-left / (WIDTH - left - 0.45), 1.0),
                 ncols=4, borderaxespad=0.2, handletextpad=0.5, columnspacing=1.4, handlelength=1.0,
                 title=ylabel, alignment="left")
-    parts = [
-        f"{name}: " + ", ".join(f"{factor} {_number(v)}" for factor, v in zip(names, series))
-        for name, series in values.items()
-    ]
+    parts = []
+    for name, series in values.items():
+        told = [f"{factor} {_number(value)}" for factor, value in zip(names, series, strict=True)]
+        parts.append(f"{name}: {', '.join(told)}")
     return _finish(figure, f"{ylabel}. {'. '.join(parts)}.")
 
 
@@ -1470,16 +1473,13 @@ def dots(values: Mapping[str, Sequence[float]], *, xlabel: str,
                   markeredgewidth=0.8)
         if len(points):
             axes.plot([points.mean()] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=2)
-            parts.append(f"{name} {points.mean():.3g}" +
-                         (f" ± {points.std(ddof=1):.2g} over {len(points)}" if len(points) > 1 else ""))
+            told = f" ± {points.std(ddof=1):.2g} over {len(points)}" if len(points) > 1 else ""
+            parts.append(f"{name} {points.mean():.3g}{told}")
     for label, level in (reference or {}).items():
         axes.axvline(level, color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)))
         axes.text(level, -0.62, label, ha="center", va="bottom", fontsize=10, color=MUTED)
         parts.append(f"{label} {level:.3g}")
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.6)
-    axes.tick_params(axis="y", length=0, labelsize=11)
-    axes.spines["left"].set_visible(False)
+    _name_rows(axes, names, above=0.6)
     axes.grid(axis="x")
     axes.set_xlabel(xlabel)
     return _finish(figure, f"{xlabel}: {'; '.join(parts)}.")
@@ -1494,22 +1494,17 @@ def sizes(counts: Any, names: Sequence[str], *, xlabel: str = "observations") ->
     axes.barh(range(len(names)), counts, height=0.7, color=ACCENT, linewidth=0)
     for row, count in enumerate(counts):
         axes.text(count + 0.01 * counts.max(initial=1), row, f"{count:,.0f}", va="center", fontsize=10)
-    axes.set_yticks(range(len(names)), [str(name) for name in names])
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    _name_rows(axes, names, above=0.6, below=0.6)
     axes.set_xlim(0, 1.14 * counts.max(initial=1))
-    axes.tick_params(axis="y", length=0, labelsize=11)
-    axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_xlabel(xlabel)
-    return _finish(
-        figure,
-        f"{xlabel.capitalize()} per cluster: " + ", ".join(f"{name} {count:,.0f}"
-                                                           for name, count in zip(names, counts)) + ".")
+    told = ", ".join(f"{name} {count:,.0f}" for name, count in zip(names, counts, strict=True))
+    return _finish(figure, f"{xlabel.capitalize()} per cluster: {told}.")
 
 
 @_styled
 def speed_bars(names: Sequence[str], seconds: Sequence[float], *, baseline: str) -> Figure:
-    """Times on a logarithmic axis, each with its ratio to `baseline`: a dot a method, since a log bar has no foot."""
+    """Times on a logarithmic axis with their ratios to `baseline`: dots, since a bar on it has no foot."""
     seconds = np.asarray(seconds, float)
     base = float(seconds[list(names).index(baseline)])
     figure = _figure(0.36 * len(names) + 0.8)
@@ -1519,20 +1514,16 @@ def speed_bars(names: Sequence[str], seconds: Sequence[float], *, baseline: str)
     axes.plot(seconds, range(len(names)), "o", color=ACCENT, markersize=9, markeredgewidth=0)
     for row, value in enumerate(seconds):
         ratio = base / value
-        told = "baseline" if names[
-            row] == baseline else f"{ratio:,.3g}× faster" if ratio >= 1 else f"{1 / ratio:,.3g}× slower"
+        told = f"{ratio:,.3g}× faster" if ratio >= 1 else f"{1 / ratio:,.3g}× slower"
+        told = "baseline" if names[row] == baseline else told
         axes.annotate(f"{_seconds(value)}, {told}", (value, row), xytext=(0, 8), textcoords="offset points",
                       ha="center", fontsize=9.5, color=INK)
-    axes.set_yticks(range(len(names)), list(names))
-    axes.set_ylim(len(names) - 0.4, -0.8)
+    _name_rows(axes, names, above=0.8, below=0.6)
     axes.set_xlim(seconds.min() / 4, seconds.max() * 4)
-    axes.tick_params(axis="y", length=0, labelsize=11)
-    axes.spines["left"].set_visible(False)
     axes.set_xlabel("seconds")
-    return _finish(
-        figure,
-        "Seconds: " + ", ".join(f"{name} {_seconds(value)} ({base / value:.3g} times {baseline}'s speed)"
-                                for name, value in zip(names, seconds)) + ".")
+    told = ", ".join(f"{name} {_seconds(value)} ({base / value:.3g} times {baseline}'s speed)"
+                     for name, value in zip(names, seconds, strict=True))
+    return _finish(figure, f"Seconds: {told}.")
 
 
 def _seconds(value: float) -> str:
