@@ -30,6 +30,7 @@ LOOK_AT = (0.0, 0.0, 0.85)
 FIELD_OF_VIEW = 52.0
 LIGHT = (-1.6, -3.4, 4.2)             # left of the camera: no two walls are lit alike
 SUPERSAMPLING = 3
+RGB = tuple(colorsys.hsv_to_rgb(hue, 1.0, 1.0) for hue in HUES)
 FACTORS = (
     Factor("floor hue", HUES, "cyclic"), Factor("wall hue", HUES, "cyclic"), Factor("object hue", HUES, "cyclic"),
     Factor("scale", SCALES, "ordered"), Factor("shape", SHAPES), Factor("orientation", ANGLES, "ordered"),
@@ -56,7 +57,7 @@ class Shapes3DTwin(World):
         self.image_size = image_size
         self.device = torch.device(device)
         self.weights = weight_maps(image_size, self.device)
-        self.palette = torch.tensor([colorsys.hsv_to_rgb(hue, 1.0, 1.0) for hue in HUES], device=self.device)
+        self.palette = torch.tensor(RGB, device=self.device)
 
     def render(self, states: Tensor) -> Tensor:
         """Observations (n, 3, image_size, image_size) in [0, 1] of states (n, 6)."""
@@ -73,9 +74,7 @@ def weight_maps(image_size: int, device: torch.device) -> Tensor:
     """Weight maps (480, 3, image_size ** 2) of floor, wall and object for every (scale, shape, angle)."""
     maps = torch.empty(len(SCALES), len(SHAPES), len(ANGLES), 3, image_size, image_size, device=device)
     light = torch.tensor(LIGHT, device=device)
-    room = [raytrace.Surface(functools.partial(raytrace.plane, normal=normal, offset=offset), label)
-            for normal, offset, label in (((0.0, 0.0, 1.0), 0.0, FLOOR), ((0.0, -1.0, 0.0), -DEPTH, WALL),
-                                          ((1.0, 0.0, 0.0), -HALF_WIDTH, WALL), ((-1.0, 0.0, 0.0), -HALF_WIDTH, WALL))]
+    room = room_surfaces()
     for k, angle in enumerate(ANGLES):  # one camera at a time: its rays fit in the processor's cache
         rays = _rays(math.radians(angle), image_size, device)
         empty_room = raytrace.nearest(*rays, room)
@@ -85,6 +84,14 @@ def weight_maps(image_size: int, device: torch.device) -> Tensor:
                 maps[i, j, k] = raytrace.cast(*rays, [thing], behind=empty_room, light=light, n_labels=3,
                                               supersampling=SUPERSAMPLING)
     return maps.view(-1, 3, image_size ** 2)
+
+
+def room_surfaces() -> list[raytrace.Surface]:
+    """The floor and the three walls that the camera can see."""
+    planes = (((0.0, 0.0, 1.0), 0.0, FLOOR), ((0.0, -1.0, 0.0), -DEPTH, WALL),
+              ((1.0, 0.0, 0.0), -HALF_WIDTH, WALL), ((-1.0, 0.0, 0.0), -HALF_WIDTH, WALL))
+    return [raytrace.Surface(functools.partial(raytrace.plane, normal=normal, offset=offset), label)
+            for normal, offset, label in planes]
 
 
 def _rays(angle: float, image_size: int, device: torch.device) -> raytrace.Hit:
