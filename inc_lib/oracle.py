@@ -424,7 +424,8 @@ def f1(oracle: Oracle, batches: Iterable[Sequence], factor: int | str, n_attribu
                          f"{oracle.sizes[column]}.")
     confusion = np.zeros((size, size), dtype=np.int64)
     for observations, labels, *_ in batches:
-        confusion += _confusion(np.asarray(labels), oracle.predict(observations)[:, column].numpy(), size)
+        found = oracle.predict(observations)[:, column].numpy()
+        confusion += confusion_table(np.asarray(labels), found, size)
     return f1_from_confusion(confusion, oracle.factors[column])
 
 
@@ -439,7 +440,7 @@ def test(oracle: Oracle, world: World, *, n: int = 5_000, seed: int = 0) -> list
     for observations, states in _held_out_batches(world, n, torch.Generator().manual_seed(seed)):
         found = oracle.predict(observations)
         for i, size in enumerate(oracle.sizes):
-            confusions[i] += _confusion(states[:, i].cpu().numpy(), found[:, i].numpy(), size)
+            confusions[i] += confusion_table(states[:, i].cpu().numpy(), found[:, i].numpy(), size)
     return [f1_from_confusion(*pair) for pair in zip(confusions, oracle.factors, strict=True)]
 
 
@@ -448,7 +449,7 @@ def _held_out_batches(world: World, n: int, generator: torch.Generator) -> Itera
         yield draw(world, min(BATCH, n - start), generator, held_out=True)
 
 
-def _confusion(labels: np.ndarray, found: np.ndarray, size: int) -> np.ndarray:
+def confusion_table(labels: np.ndarray, found: np.ndarray, size: int) -> np.ndarray:
     """How often label i was read as j: (size, size); scikit-learn's would warn where there is one class."""
     if labels.ndim != 1 or len(labels) != len(found):
         raise InputError(f"labels have shape {labels.shape} for {len(found)} observations: expected one "

@@ -171,7 +171,7 @@ def test_blur_keeps_plain_images_and_spreads_a_point():
 def test_f1_agrees_with_scikit_learn():
     rng = np.random.default_rng(0)
     labels, found = rng.integers(5, size=300), rng.integers(5, size=300)
-    table = oracle._confusion(labels, found, 5)
+    table = oracle.confusion_table(labels, found, 5)
     np.testing.assert_array_equal(table, confusion_matrix(labels, found))
     result = oracle.f1_from_confusion(table)
     np.testing.assert_allclose(result.per_class, f1_score(labels, found, average=None))
