@@ -36,22 +36,30 @@ release: book
 	$(BIN)/python -m inc_lib.book release runs/$(PROFILE)
 
 train: $(ENV)/.installed
-	$(BIN)/python -m inc_lib.training
+	$(BIN)/python -m inc_lib.oracle train --world shapes3d-twin --image-size 32 --release
+	$(BIN)/python -m inc_lib.training --world shapes3d-twin --image-size 32 --model ada-gvae --steps 300000 \
+		--learning-rate 5e-4 --pairs half-one --decay 0.2 --release
+	$(BIN)/python -m inc_lib.training --world shapes3d-twin --image-size 32 --model beta-tcvae --steps 40000 --release
 
 bench: $(ENV)/.installed
-	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out benchmarks/report.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
 
 lock: $(ENV)/.installed
 	$(BIN)/python workflow/lock.py
 
+VERSION_CHECK := import sys; sys.exit(sys.version_info < (3, 11) and \
+	"error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": try make PYTHON=python3.12")
+
 $(ENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c '$(VERSION_CHECK)'
 	$(PYTHON) -m venv $(ENV)
-	$(BIN)/python -m pip install --quiet --progress-bar on -r requirements.lock
+	$(BIN)/python -m pip install -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
 .venv-book/.installed: requirements-book.lock pyproject.toml
+	@$(PYTHON) -c '$(VERSION_CHECK)'
 	$(PYTHON) -m venv .venv-book
-	.venv-book/bin/python -m pip install --quiet --progress-bar on -r requirements-book.lock
+	.venv-book/bin/python -m pip install --quiet -r requirements-book.lock
 	.venv-book/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
