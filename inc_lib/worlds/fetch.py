@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from ..errors import InputError, suggest
 from ..files import atomic_write, data_folder, sha256
-from .storage import heartbeat
+from .storage import check_space, heartbeat
 
 ATTEMPTS = 5         # failures in a row, without a byte gained, after which a download is given up
 PIECE = 2 ** 16      # bytes; at most that much is lost where a connection breaks
@@ -36,6 +35,17 @@ class Remote:
     path: str
     url: str
     digest: str | None = None
+
+    @property
+    def packed(self) -> bool:
+        """Whether readers also take it unpacked, without its suffix."""
+        return self.path.endswith(".gz")
+
+    def find(self) -> Path | None:
+        """Where it is, or None: in its folder of the data folder, packed or not, or directly in that."""
+        place = data_folder() / self.path
+        places = (place, place.with_suffix("")) if self.packed else (place, data_folder() / place.name)
+        return next((place for place in places if place.is_file()), None)
 
 
 def _idx(folder: str, address: str, digests: dict[str, str]) -> tuple[Remote, ...]:
@@ -99,13 +109,15 @@ def fetch(name: str, *, say: Callable[[str], None] = print) -> list[Path]:
     """
     paths = []
     for remote in remotes(name):
-        path = data_folder() / remote.path
-        there = path.exists()
-        if not there:
+        path = remote.find()
+        there = "already there, " if path else ""
+        if path is None:
+            path = data_folder() / remote.path
             say(f"{name}: downloading {remote.url}")
             _download(remote, path)
-        say(f"{path} ({path.stat().st_size / 1e6:,.1f} MB): "
-            f"{'already there, ' * there}{_verify(remote, path)}")
+        unpacked = remote.packed and path.suffix != ".gz"
+        verdict = "unpacked, so not compared with the checksum." if unpacked else _verify(remote, path)
+        say(f"{path} ({path.stat().st_size / 1e6:,.1f} MB): {there}{verdict}")
         paths.append(path)
     return paths
 
@@ -176,7 +188,7 @@ def _resuming(url: str, output: str, _: object = None) -> None:
                 have = have if response.status_code == 206 else 0
                 length = response.headers.get("Content-Length")
                 total = have + int(length) if length else None
-                _check_space(output, total, have)
+                check_space(Path(output).parent, (total or have) - have, "the download")
                 mark = response.headers.get("ETag")
                 with open(output, "ab" if have else "wb") as file:
                     pieces = response.iter_content(PIECE)
@@ -193,13 +205,6 @@ def _resuming(url: str, output: str, _: object = None) -> None:
             if refused or failures >= ATTEMPTS:
                 raise
             _wait(failures)
-
-
-def _check_space(output: str, total: int | None, have: int) -> None:
-    free = shutil.disk_usage(os.path.dirname(output)).free
-    if total is not None and total - have > free:
-        raise InputError(f"the download has {total / 1e9:.1f} GB, but {os.path.dirname(output)} has "
-                         f"{free / 1e9:.1f} GB free: free space or set INC_DATA to another folder.")
 
 
 def _wait(failures: int) -> None:

@@ -79,22 +79,12 @@ def load(name: str, *, image_size: int = 64) -> ArrayWorld:
 
 
 def locate(name: str) -> list[tuple[Remote, Path | None]]:
-    """Each file a world needs and where it is: in its folder of the data folder, or directly in that.
-
-    idx files are found packed (.gz) or not.
-    """
-    split = ("t10k-",) if name.endswith("-test") else ("train-",)
-    found = []
-    for remote in remotes(name):
-        if "-idx" in remote.path and not Path(remote.path).name.startswith(split):
-            continue
-        places = [data_folder() / remote.path]
-        if remote.path.endswith(".gz"):
-            places.append(places[0].with_suffix(""))
-        else:
-            places.append(data_folder() / Path(remote.path).name)
-        found.append((remote, next((place for place in places if place.is_file()), None)))
-    return found
+    """Each file that a world reads, and where it is; None if it is not here."""
+    split = "t10k-" if name.endswith("-test") else "train-"
+    files = remotes(name)
+    if len(files) > 1:                             # the MNIST family: images and labels of one split
+        files = [remote for remote in files if Path(remote.path).name.startswith(split)]
+    return [(remote, remote.find()) for remote in files]
 
 
 def _missing(name: str, remote: Remote) -> InputError:

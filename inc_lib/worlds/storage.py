@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 import time
 import zipfile
@@ -146,6 +147,7 @@ def gather(blocks: Blocks, shape: tuple[int, ...], *, paths: Sequence[Path], tag
         first = f"{paths[0]}" + (f" and {len(paths) - 1:,} more files" if len(paths) > 1 else "")
         print(f"unpacking {first} once into {cached} ({size / 2 ** 30:.2f} GiB); later runs read it there",
               file=sys.stderr, flush=True)
+        check_space(cached.parent, size, "what is unpacked")
         with atomic_write(cached) as temporary, open(temporary, "wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
@@ -155,6 +157,16 @@ def gather(blocks: Blocks, shape: tuple[int, ...], *, paths: Sequence[Path], tag
                 written += len(block)
             _check_count(written, shape[0], paths)
     return _open_npy(cached)
+
+
+def check_space(folder: Path, size: int, what: str) -> None:
+    """Refuse to start writing what the disk has no room for."""
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise InputError(f"{what} takes {size / 1e9:.1f} GB, but {folder} has {free / 1e9:.1f} GB free: free "
+                         "space or set INC_DATA to another folder.")
 
 
 def cached_array(paths: Sequence[Path], tag: str) -> np.ndarray | FileRows | None:
@@ -232,7 +244,12 @@ class FileRows:
         with open(self.path, "rb", buffering=0) as file:
             for start, stop, first in _runs(index):
                 file.seek(self.offset + first * self._row)
-                file.readinto(bytes_out[start * self._row:stop * self._row])
+                rest = bytes_out[start * self._row:stop * self._row]
+                while len(rest):                     # one read gives 2 GiB at most
+                    got = file.readinto(rest)
+                    if not got:
+                        raise InputError(f"{self.path} has become shorter while it was read: get it again.")
+                    rest = rest[got:]
         return out
 
 

@@ -210,7 +210,7 @@ def _header(name: str, item: Path | bytes) -> tuple[tuple[int, int], str]:
             return image.size, image.mode
     except InputError:
         raise
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{name} is not an image that can be read: it is damaged, cut off or something else "
                          "under an image's name; replace or remove it.") from error
 
@@ -227,7 +227,7 @@ def _pixels(name: str, item: Path | bytes, colour: bool) -> np.ndarray:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             pixels = np.asarray(image.convert("RGB" if colour else "L"))
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{name} cannot be decoded ({error}): it is damaged or cut off; replace or remove "
                          "it.") from error
     return pixels if colour else pixels[..., None]
