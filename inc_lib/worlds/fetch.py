@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -204,6 +205,7 @@ def _resuming(url: str, output: str, _: object = None) -> None:
             refused = error.response is not None and error.response.status_code < 500
             if refused or failures >= ATTEMPTS:
                 raise
+            print(f"{Path(url).name}: {_reason(error)}, trying again", file=sys.stderr, flush=True)
             _wait(failures)
 
 
