@@ -307,8 +307,7 @@ def sweep(world: FiniteWorld, degree: str, values: Sequence[float], *, actions: 
             "rotation" of `FiniteModel`, with every combination in the data.
         values: of the degree.
         actions: known actions; None finds them anew from each model's own codes.
-        repeats: fresh draws of errors and holes per value; repeat r of every value uses the same seed, so
-            curves over the values are smoother than their spread suggests.
+        repeats: fresh draws of errors and holes per value, independent from value to value.
         blur: displacement of codes where the degree is another one.
 
     Returns:
@@ -318,9 +317,9 @@ def sweep(world: FiniteWorld, degree: str, values: Sequence[float], *, actions: 
     if degree not in DEGREES:
         raise suggest("degree", degree, DEGREES)
     rows = {}
-    for value in values:
+    for place, value in enumerate(values):
         for repeat in range(repeats):
-            generator = torch.Generator().manual_seed(seed * 100_003 + repeat)
+            generator = torch.Generator().manual_seed((seed * 1000 + place) * 100_003 + repeat)
             kept = torch.rand(world.n_states, generator=generator) < (value if degree == "kept" else 1.0)
             options = {"blur": blur} | ({} if degree == "kept" else {degree: value})
             model = FiniteModel(world, factor=factor, generator=generator, **options)
@@ -337,18 +336,17 @@ def sweep(world: FiniteWorld, degree: str, values: Sequence[float], *, actions: 
     return frame
 
 
-def spread(frame: pd.DataFrame, columns: Mapping[str, str]) -> dict:
-    """Mean curves and bands of one standard deviation, as `plots.bound_curve` takes them.
+def spread(frame: pd.DataFrame, columns: Mapping[str, str], *, share: float = 0.8) -> dict:
+    """Mean curves and bands that hold the middle `share` of the repeats, as `plots.bound_curve` takes them.
 
     Args:
         frame: from `sweep`.
         columns: name in the figure -> column of the frame.
     """
-    mean, deviation = (getattr(frame.groupby(level=0), what)() for what in ("mean", "std"))
-    bands = {name: (mean[column] - deviation[column], mean[column] + deviation[column])
-             for name, column in columns.items()}
+    by_value = frame.groupby(level=0)
+    mean, low, high = by_value.mean(), by_value.quantile((1 - share) / 2), by_value.quantile((1 + share) / 2)
     return {"x": mean.index.to_numpy(), "curves": {name: mean[column] for name, column in columns.items()},
-            "bands": bands}
+            "bands": {name: (low[column], high[column]) for name, column in columns.items()}}
 
 
 def agrees(frame: pd.DataFrame, column: str, expected: Callable[[float], float], *, errors: float = 5.0,
@@ -416,18 +414,23 @@ def reach(states: Tensor, factors: Sequence[Factor]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("factor")
 
 
+LONGEST_NAME = 12  # characters at the head of a column
+
+
 @dataclass(frozen=True)
 class Held:
     """Which combinations of a factor's attributes with contexts a dataset and its implicit clusters hold.
 
     Attributes:
         contexts: int64 (columns, M - 1), the attributes of the other factors, in their order.
+        names: what to write at the columns: the attributes' values if that is short, else numbers from 1.
         explicit: bool (attributes, columns), the combination is in the data.
         implicit: bool (attributes, columns), acting on the factor reaches it from the data.
         occurring, total: contexts that occur in the data, and contexts of the whole grid.
     """
 
     contexts: Tensor
+    names: list[str]
     explicit: Tensor
     implicit: Tensor
     occurring: int
@@ -460,4 +463,9 @@ def contexts_held(states: Tensor, factors: Sequence[Factor], factor: int, *, mos
             explicit[state[factor], column] = True
     attributes = torch.zeros(factors[factor].size, 1, dtype=torch.bool)
     attributes[states[:, factor]] = True
-    return Held(contexts, explicit, explicit.any(0) & attributes, len(seen), total)
+    shown = [[factors[j].values[a] for j, a in zip(others, context, strict=True)] for context in column_of]
+    names = [" ".join(value if isinstance(value, str) else f"{value:.3g}" for value in values)
+             for values in shown]
+    if max(map(len, names)) > LONGEST_NAME:
+        names = [str(number + 1) for number in range(len(names))]
+    return Held(contexts, names, explicit, explicit.any(0) & attributes, len(seen), total)

@@ -185,7 +185,7 @@ def test_reach_of_unfit_states(shape, world):
 
 def test_contexts_held(world):
     held = contexts_held(torch.tensor([[0, 1], [2, 1], [2, 3]]), world.factors, 0)
-    assert held.contexts.tolist() == [[0], [1], [2], [3]]
+    assert held.contexts.tolist() == [[0], [1], [2], [3]] and held.names == ["0", "1", "2", "3"]
     assert held.explicit.tolist() == [[False, True, False, False], [False] * 4, [False, True, False, True]]
     assert held.implicit[:, 1].tolist() == [True, False, True]  # attribute 1 was never seen: no action
     assert not held.implicit[:, 0].any()
@@ -197,6 +197,7 @@ def test_contexts_held_of_a_huge_grid_shows_what_occurs():
     states[:, 5] = torch.arange(50)
     held = contexts_held(states, factors, 3, most=5)
     assert held.contexts[:, 4].tolist() == [0, 12, 24, 37, 49] and held.explicit.shape == (1000, 5)
+    assert held.names == ["1", "2", "3", "4", "5"]  # seven values would not fit
     assert held.occurring == 50 and held.total == 1000 ** 7
     assert held.explicit[0].all() and held.implicit.sum() == 5
 
@@ -274,9 +275,9 @@ def test_spread_and_overlay(whole, known):
     frame = sweep(whole, "kept", [0.3, 0.6], actions=known, repeats=3, draws=0, seed=0)
     curves = spread(frame, {"explicit": "explicit_covers"})
     assert curves["x"].tolist() == [0.3, 0.6]
-    low, high = curves["bands"]["explicit"]
-    assert torch.allclose(torch.tensor(((low + high) / 2).to_numpy()),
-                          torch.tensor(curves["curves"]["explicit"].to_numpy()))
+    low, high = spread(frame, {"explicit": "explicit_covers"}, share=1.0)["bands"]["explicit"]
+    assert low.tolist() == frame["explicit_covers"].groupby(level=0).min().tolist()
+    assert (low <= curves["curves"]["explicit"]).all() and (curves["curves"]["explicit"] <= high).all()
     figure = plots.bound_curve(**curves, xlabel="x", ylabel="y")
     before = len(figure.axes[0].lines)
     overlay(figure, {"share": lambda x: x, "all": lambda x: 1.0}, colour=plots.INK)
