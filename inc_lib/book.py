@@ -12,7 +12,6 @@ from a copy of `book/` below `runs/site`, so nothing here touches a tracked file
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from pathlib import Path
 from . import pages
 from .errors import InputError
 from .files import ROOT, atomic_write, results_folder, sha256
+from .tables import results_markdown
 
 STATUS_MARK = "<!-- status-table -->"
 RESULTS_MARK = "<!-- results-tables -->"
@@ -181,7 +181,8 @@ def assemble(folder: Path, *, results: Path, root: Path = ROOT) -> Path:
             ran = pages.page(pages.load(path), ran, stamp, known.get(path.stem))
         (site / "chapters" / path.name).write_text(pages.dumps(ran), encoding="utf-8")
     _check_contents(site / "_toc.yml", [path.stem for path in sources(root)])
-    tables = {STATUS_MARK: status_table(site / "chapters", root=root), RESULTS_MARK: _results_tables(results)}
+    tables = {STATUS_MARK: status_table(site / "chapters", root=root),
+              RESULTS_MARK: results_markdown(results)}
     for page in site.rglob("*.md"):
         text = page.read_text(encoding="utf-8")
         filled = text
@@ -200,12 +201,6 @@ def _check_contents(contents: Path, chapters: list[str]) -> None:
     if unlisted := sorted(set(chapters) - set(listed)):
         raise InputError(f"book/_toc.yml does not list {', '.join(unlisted)}: "
                          f"add `- file: chapters/{unlisted[0]}`.")
-
-
-def _results_tables(results: Path) -> str:
-    if importlib.util.find_spec("inc_lib.tables") is None:
-        return "No table was generated."
-    return importlib.import_module("inc_lib.tables").results_markdown(results)
 
 
 def status_table(folder: Path, *, root: Path = ROOT) -> str:

@@ -205,6 +205,8 @@ def page(source: Mapping, executed: Mapping, stamp: Mapping[str, Any],
     for cell in source["cells"]:
         name = cell.get("id") or f"cell-{len(cells)}"
         new = _cell(cell["cell_type"], name, _metadata(cell), cell["source"])
+        if "attachments" in cell:
+            new.attachments = cell["attachments"]
         if cell["cell_type"] == "code":
             done = next(outputs)
             new.execution_count = done["execution_count"]

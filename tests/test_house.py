@@ -1,0 +1,63 @@
+"""The files around the code: what is pinned, installed and called."""
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ASKED = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"],
+         *sum(PROJECT["project"]["optional-dependencies"].values(), [])]
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line) for line in lines)  # no address, path, tag
+    return dict(line.split("==") for line in lines)
+
+
+@pytest.mark.parametrize("line", [line for line in ASKED if not line.startswith("inc-lib")])
+def test_what_is_asked_for_is_pinned_within_its_range(line):
+    wanted = Requirement(line)
+    version = pins("requirements.lock")[canonicalize_name(wanted.name)]
+    assert wanted.specifier.contains(version), f"{line} is pinned to {version}: write the locks anew"
+
+
+def test_the_books_lock_is_a_part_of_the_lock_without_torch():
+    book, everything = pins("requirements-book.lock"), pins("requirements.lock")
+    assert book.items() <= everything.items()
+    assert not {"torch", "numpy", "papermill", "snakemake"} & set(book) and "torchvision" not in everything
+
+
+def test_conda_users_get_the_same_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["dependencies"][-1] == {"pip": ["-r requirements.lock"]}
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+@pytest.mark.parametrize("target", ["book", "test", "lint", "html", "release", "train", "bench", "lock"])
+def test_every_target_is_known_to_make(target):
+    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_continuous_integration_calls_make_test():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK) and "exec make test" in script.read_text()
+
+
+@pytest.mark.parametrize("name", ["ci", "pages", "gpu"])
+def test_workflows_are_read_and_limited(name):
+    """Beyond syntax: each has a time limit and no more rights than it needs."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
+    assert workflow["permissions"]["contents"] == "read"
+    assert all("timeout-minutes" in job or "needs" in job for job in workflow["jobs"].values())
