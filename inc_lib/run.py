@@ -215,7 +215,7 @@ class Watch(threading.Thread):
         start = spoken = shown = time.monotonic()
         usual = f", {pages.duration(self.usual)} last time" if self.usual else ""
         with tqdm(desc=self.chapter + usual, unit="cell", disable=not terminal, leave=False) as bar:
-            while not self._over.wait(0.1):
+            while not self._over.wait(0.5):
                 self._sample()
                 now = time.monotonic()
                 if terminal and now - shown >= 1:
