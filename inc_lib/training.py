@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -34,7 +35,7 @@ PEEKS = (100, 1_000, 10_000, 50_000, 100_000, 200_000, 300_000)  # steps after w
 
 def train(world: World, model: str, *, steps: int, batch_size: int = 64, learning_rate: float = 1e-4,
           decay: float = 0.0, pairs: int | str = "uniform", seed: int = 0, folder: str | Path | None = None,
-          device: str = "auto", compile: bool = False, options: dict | None = None,
+          start_from: str | Path | None = None, device: str = "auto", compile: bool = False, options: dict | None = None,
           on_step: Callable[[int, models.VAE], None] | None = None, every: int = 0) -> models.VAE:
     """Train a model on a world.
 
@@ -48,6 +49,8 @@ def train(world: World, model: str, *, steps: int, batch_size: int = 64, learnin
         pairs: how many factors a pair differs in, see `World.pairs`.
         seed: of weights, batches and noise.
         folder: where state, pictures and log go; None keeps nothing. A folder that holds a state is resumed.
+        start_from: folder of an earlier run whose weights, optimiser and step count this one takes over, with other
+            settings (a schedule in phases). The provenance lists every phase.
         device: "auto", "cpu" or "cuda".
         compile: fuse the step with torch.compile (needs a C++ compiler on the CPU).
         options: of the model (beta, n_codes, ...).
@@ -73,7 +76,7 @@ def train(world: World, model: str, *, steps: int, batch_size: int = 64, learnin
                 "config": network.config, "batch_size": batch_size, "learning_rate": learning_rate, "decay": decay,
                 "pairs": pairs if network.needs_pairs else None, "seed": seed, "steps": steps}
     run = _Run(fabric, network, settings, folder)
-    run.resume()
+    run.resume(start_from)
     step_function = _compiled(run) if compile else run.step
     progress = _Progress(steps, run.done)
     try:
@@ -109,6 +112,7 @@ class _Run:
         self.generator = torch.Generator().manual_seed(settings["seed"])           # states, on the CPU
         self.noise = torch.Generator(fabric.device).manual_seed(settings["seed"])  # posterior samples
         self.done, self.seconds, self._since, self._saved = 0, 0.0, time.monotonic(), time.monotonic()
+        self.phases: list[dict] = []  # settings of earlier runs that this one started from
 
     def step(self, batch: Tensor | tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """One optimiser step; returns the parts of the loss."""
@@ -140,23 +144,37 @@ class _Run:
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{slot}": value for slot, value in slots.items()}
         tensors |= {"generator": self.generator.get_state(), "noise": self.noise.get_state()}
-        metadata = {"about": json.dumps({"done": self.done, "seconds": self.seconds, "settings": self.settings})}
+        metadata = {"about": json.dumps({"done": self.done, "seconds": self.seconds, "settings": self.settings,
+                                         "phases": self.phases})}
         with atomic_write(self.folder / "state.safetensors") as path:
             safetensors.torch.save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
                                         path, metadata=metadata)
 
-    def resume(self) -> None:
-        """Go on from the folder's state, if it has one and it is of this run (only `steps` may differ)."""
+    def resume(self, start_from: str | Path | None = None) -> None:
+        """Go on from the folder's state, if it is of this run (only `steps` may differ), else from another run's."""
         path = self.folder / "state.safetensors" if self.folder else None
-        if path is None or not path.exists():
+        if path is not None and path.exists():
+            about, tensors = _read_state(path)
+            self.phases = about["phases"]
+            ours, theirs = ({key: value for key, value in settings.items() if key != "steps"}
+                            for settings in (json.loads(json.dumps(self.settings)), about["settings"]))
+            if ours != theirs:
+                differing = ", ".join(sorted(key for key in ours if ours[key] != theirs.get(key)))
+                raise InputError(f"{self.folder} holds a training with other settings ({differing} differ): choose another "
+                                 "folder, or delete it to start anew.")
+        elif start_from is not None:
+            if not (Path(start_from) / "state.safetensors").exists():
+                raise InputError(f"{start_from} holds no training to start from: expected state.safetensors in it.")
+            about, tensors = _read_state(Path(start_from) / "state.safetensors")
+            if about["settings"]["model"] != self.settings["model"] or \
+                    {**about["settings"]["config"], "beta": None} != {**self.network.config, "beta": None}:
+                raise InputError(f"{start_from} holds a {about['settings']['model']} of another shape: start from a training of "
+                                 "the same model, image size and number of codes.")
+            changing = ("beta", "pairs", "learning_rate", "decay", "batch_size")
+            flat = about["settings"] | {"beta": about["settings"]["config"]["beta"]}
+            self.phases = [*about["phases"], {"until_step": about["done"]} | {key: flat[key] for key in changing}]
+        else:
             return
-        about, tensors = _read_state(path)
-        ours, theirs = ({key: value for key, value in settings.items() if key != "steps"}
-                        for settings in (self.settings, about["settings"]))
-        if json.loads(json.dumps(ours)) != theirs:
-            differing = sorted(key for key in ours if json.loads(json.dumps(ours[key])) != theirs.get(key))
-            raise InputError(f"{self.folder} holds a training with other settings ({', '.join(differing)} differ): choose another "
-                             "folder, or delete it to start anew.")
         self.network.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
         state = self.optimizer.state_dict()
         state["state"] = {}
@@ -187,7 +205,8 @@ class _Run:
 
     def provenance(self) -> dict:
         """How these weights came to be."""
-        return {**self.settings, "steps": self.done, "seconds": round(self.seconds + time.monotonic() - self._since),
+        phases = {"earlier_phases": self.phases} if self.phases else {}
+        return {**self.settings, "steps": self.done, **phases, "seconds": round(self.seconds + time.monotonic() - self._since),
                 "device": _device_name(self.fabric.device), "precision": str(self.fabric._precision.precision),
                 "threads": torch.get_num_threads(), "torch": torch.__version__.split("+")[0]}
 
@@ -195,7 +214,7 @@ class _Run:
 def _read_state(path: Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return json.loads(file.metadata()["about"]), {name: file.get_tensor(name) for name in file.keys()}
+            return {"phases": [], **json.loads(file.metadata()["about"])}, {name: file.get_tensor(name) for name in file.keys()}
     except (safetensors.SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} cannot be read as a training state: delete it to start anew.") from error
 
@@ -248,8 +267,8 @@ def keep_freed_memory() -> None:
     except (OSError, AttributeError):
         return
     trim_threshold, mmap_threshold = -1, -3  # malloc.h
-    mallopt(mmap_threshold, 1 << 30)
-    mallopt(trim_threshold, 2 << 30)
+    mallopt(mmap_threshold, 32 << 20)
+    mallopt(trim_threshold, (1 << 31) - 1)
 
 
 class _Progress:
@@ -300,8 +319,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--folder", type=Path, help="where the run is kept (default: runs/models/NAME)")
+    parser.add_argument("--start-from", type=Path, help="folder of an earlier run to go on from, with other settings")
     parser.add_argument("--release", action="store_true", help="write the result to checkpoints/ (fp16)")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's farewell is a Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)   # a shell starts background jobs deaf to it
     if given.threads:
         torch.set_num_threads(given.threads)
     from . import worlds
@@ -312,6 +334,7 @@ def main(arguments: list[str] | None = None) -> int:
         folder = given.folder or ROOT / "runs" / "models" / target.stem
         model = train(world, given.model, steps=given.steps, batch_size=given.batch_size,
                       learning_rate=given.learning_rate, decay=given.decay, seed=given.seed, folder=folder,
+                      start_from=given.start_from,
                       pairs=int(given.pairs) if given.pairs.isdigit() else given.pairs, device=given.device,
                       compile=given.compile, options={} if given.beta is None else {"beta": given.beta})
         path = target if given.release else folder / "model.safetensors"

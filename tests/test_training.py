@@ -91,6 +91,20 @@ def test_a_folder_of_another_run_is_refused_and_says_what_differs(tmp_path):
     assert (tmp_path / "state.safetensors").read_bytes() == before
 
 
+def test_a_second_phase_goes_on_with_other_settings_and_says_so(tmp_path):
+    first = training.train(Stripes(), "ada-gvae", steps=3, folder=tmp_path / "one", **SHORT)
+    second = training.train(Stripes(), "ada-gvae", steps=5, folder=tmp_path / "two", start_from=tmp_path / "one", pairs=1,
+                            options={"beta": 4.0}, **SHORT)
+    assert not torch.equal(weights(first), weights(second))
+    assert second.beta == 4.0 and second.provenance["steps"] == 5
+    assert second.provenance["earlier_phases"] == [{"until_step": 3, "beta": 1.0, "pairs": "uniform", "learning_rate": 1e-3,
+                                                    "decay": 0.0, "batch_size": 4}]
+    with pytest.raises(InputError, match="of another shape"):
+        training.train(Stripes(), "ada-gvae", steps=5, start_from=tmp_path / "one", options={"n_codes": 4}, **SHORT)
+    with pytest.raises(InputError, match="no training to start from"):
+        training.train(Stripes(), "ada-gvae", steps=5, start_from=tmp_path / "none", **SHORT)
+
+
 def test_a_damaged_state_is_a_sentence(tmp_path):
     (tmp_path / "state.safetensors").write_bytes(b"not a state")
     with pytest.raises(InputError, match="delete it to start anew"):
