@@ -20,10 +20,10 @@ from torch import Tensor
 from .actions import ActionSet, AtomicAction, act_each, factor_index
 from .clustering import Model, implicit_clusters
 from .errors import InputError
-from .oracle import F1, f1
+from .oracle import F1, confusion_table, f1, f1_from_confusion
 
 __all__ = ["Footprint", "Judge", "PartitionReader", "footprint", "interval", "neighbours", "resample",
-           "score_clusters", "with_action"]
+           "score_clusters", "score_observations", "with_action"]
 
 
 class Judge(Protocol):
@@ -91,6 +91,17 @@ def score_clusters(model: Model, actions: ActionSet, judge: Judge, n: int, *, fa
         model, actions, n, factor=index, codes=codes, sampling=sampling, multi_dimensional=multi_dimensional,
         generator=generator, batch_size=batch_size)
     return f1(judge, batches, index)
+
+
+def score_observations(judge: Judge, observations: Tensor, states: Tensor) -> list[F1]:
+    """Observations (n, C, H, W), or what became of them, read against their states (n, M): an F1 a factor.
+
+    For real observations this is the judge's own ceiling; for their reconstructions what h and G lose.
+    """
+    read = judge.predict(observations).numpy()
+    labels = states.detach().cpu().numpy()
+    return [f1_from_confusion(confusion_table(labels[:, i], read[:, i], size), name)
+            for i, (size, name) in enumerate(zip(judge.sizes, judge.factors, strict=True))]
 
 
 def with_action(score: F1) -> float | None:

@@ -108,6 +108,14 @@ def test_what_the_judge_cannot_read_is_lost():
     assert scoring.neighbours(score, cyclic=True) == pytest.approx((1, 2 / 3))
 
 
+def test_observations_are_read_factor_by_factor():
+    states = torch.cartesian_prod(*(torch.arange(size) for size in SIZES))
+    scores = scoring.score_observations(Rounding(blind=2), states.float()[:, None, None], states)
+    assert [score.factor for score in scores] == ["hue", "shape", "scale"]
+    assert [score.macro_f1 for score in scores] == pytest.approx([1, 1, 1 / 3])
+    assert all(score.n == len(states) for score in scores)
+
+
 def test_neighbours_of_the_ends():
     score = f1_from_confusion([[0, 0, 0, 5], [0, 5, 0, 0], [0, 0, 5, 0], [0, 0, 0, 5]])
     assert scoring.neighbours(score) == pytest.approx((0, 1 / 3))
