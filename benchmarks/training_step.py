@@ -5,6 +5,7 @@
 Both draw and render their pairs. The plain loop is what a first implementation looks like: float32, default memory
 layout, Adam without fusion, autograd through binary_cross_entropy_with_logits.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -28,8 +29,10 @@ def plain_step(world: worlds.World, model: models.VAE):
         mean, log_variance = average_shared(*model.encoder(images).chunk(2, dim=1))
         codes = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
         logits = model.decoder(codes)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
-        loss = loss + 0.5 * (mean ** 2 + log_variance.exp() - log_variance - 1).sum(1).mean()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(
+            images
+        )
+        loss = loss + 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum(1).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -39,8 +42,12 @@ def plain_step(world: worlds.World, model: models.VAE):
 
 def our_run(world: worlds.World) -> training._Run:
     model = models.build("ada-gvae", channels=3, image_size=world.image_size)
-    return training._Run(training._fabric("cpu"), model,
-                         {"learning_rate": 1e-4, "decay": 0.0, "seed": 0, "steps": 1_000_000}, None)
+    return training._Run(
+        training._fabric("cpu"),
+        model,
+        {"learning_rate": 1e-4, "decay": 0.0, "seed": 0, "steps": 1_000_000},
+        None,
+    )
 
 
 def main() -> None:
@@ -68,18 +75,31 @@ def main() -> None:
         with torch.no_grad(), run.fabric.autocast():
             run.network.loss(batch, run.noise)
 
-    seconds = alternate({"plain": plain, "ours": lambda: run.step(ready()), "draw pairs": lambda: world.pairs(64, run.generator),
-                         "draw and render": draw, "forward": forward, "step without data": lambda: run.step(batch)},
-                        rounds=given.rounds)
+    seconds = alternate(
+        {
+            "plain": plain,
+            "ours": lambda: run.step(ready()),
+            "draw pairs": lambda: world.pairs(64, run.generator),
+            "draw and render": draw,
+            "forward": forward,
+            "step without data": lambda: run.step(batch),
+        },
+        rounds=given.rounds,
+    )
     median = {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
-    keep(f"training_step_{given.image_size}_threads{given.threads}", {
-        "plain float32 step, ms": median["plain"], "our step, pairs included, ms": median["ours"],
-        "plain / ours": ratio(seconds["plain"], seconds["ours"]),
-        "of which drawing 64 pairs of states, ms": median["draw pairs"],
-        "of which drawing and rendering, ms": median["draw and render"],
-        "of which forward pass, ms": median["forward"],
-        "of which backward pass and Adam, ms": median["step without data"] - median["forward"],
-    }, "Ada-GVAE, 64 pairs, medians over rounds in turns; the rest of a step is layout and bookkeeping.")
+    keep(
+        f"training_step_{given.image_size}_threads{given.threads}",
+        {
+            "plain float32 step, ms": median["plain"],
+            "our step, pairs included, ms": median["ours"],
+            "plain / ours": ratio(seconds["plain"], seconds["ours"]),
+            "of which drawing 64 pairs of states, ms": median["draw pairs"],
+            "of which drawing and rendering, ms": median["draw and render"],
+            "of which forward pass, ms": median["forward"],
+            "of which backward pass and Adam, ms": median["step without data"] - median["forward"],
+        },
+        "Ada-GVAE, 64 pairs, medians over rounds in turns; the rest of a step is layout and bookkeeping.",
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """Where things lie, and how files are written: whole or not at all."""
+
 from __future__ import annotations
 
 import hashlib
@@ -52,14 +53,18 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}): free space or choose another folder.") from error
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}): free space or choose another folder."
+        ) from error
     temporary = Path(name)
     try:
         yield temporary
         os.chmod(temporary, 0o644)  # mkstemp makes it private to its owner
         os.replace(temporary, path)
     except OSError as error:
-        raise InputError(f"{path} was not written ({error.strerror or error}): nothing was changed; "
-                         "free space or choose another folder, then run again.") from error
+        raise InputError(
+            f"{path} was not written ({error.strerror or error}): nothing was changed; "
+            "free space or choose another folder, then run again."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ trains one model and puts it into `checkpoints/`. A run writes `state.safetensor
 few minutes; the same command started again goes on from there, to the same weights as without the break (bit for
 bit on one CPU thread). Nothing is pickled.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -28,15 +29,29 @@ from .errors import InputError
 from .files import ROOT, atomic_write, checkpoints_folder
 from .worlds import World
 
-HEARTBEAT = 20.0          # seconds between lines in a log
+HEARTBEAT = 20.0  # seconds between lines in a log
 CHECKPOINT_EVERY = 120.0  # seconds between resumable states
 PEEKS = (100, 1_000, 10_000, 50_000, 100_000, 200_000, 300_000)  # steps after which a picture is drawn
 
 
-def train(world: World, model: str, *, steps: int, batch_size: int = 64, learning_rate: float = 1e-4,
-          decay: float = 0.0, pairs: int | str = "uniform", seed: int = 0, folder: str | Path | None = None,
-          start_from: str | Path | None = None, device: str = "auto", compile: bool = False, options: dict | None = None,
-          on_step: Callable[[int, models.VAE], None] | None = None, every: int = 0) -> models.VAE:
+def train(
+    world: World,
+    model: str,
+    *,
+    steps: int,
+    batch_size: int = 64,
+    learning_rate: float = 1e-4,
+    decay: float = 0.0,
+    pairs: int | str = "uniform",
+    seed: int = 0,
+    folder: str | Path | None = None,
+    start_from: str | Path | None = None,
+    device: str = "auto",
+    compile: bool = False,
+    options: dict | None = None,
+    on_step: Callable[[int, models.VAE], None] | None = None,
+    every: int = 0,
+) -> models.VAE:
     """Train a model on a world.
 
     Args:
@@ -64,17 +79,33 @@ def train(world: World, model: str, *, steps: int, batch_size: int = 64, learnin
         KeyboardInterrupt: on Ctrl-C, after the state has been saved.
     """
     if steps < 1 or batch_size < 1 or not learning_rate > 0 or not 0 <= decay <= 1:
-        raise InputError(f"steps = {steps}, batch_size = {batch_size}, learning_rate = {learning_rate}, decay = {decay} cannot "
-                         "be used: expected positive numbers and a decay between 0 and 1.")
+        raise InputError(
+            f"steps = {steps}, batch_size = {batch_size}, learning_rate = {learning_rate}, decay = {decay} cannot "
+            "be used: expected positive numbers and a decay between 0 and 1."
+        )
     fabric = _fabric(device)
     keep_freed_memory()
-    network = models.build(model, channels=world.channels, image_size=world.image_size, seed=seed, **(options or {}))
+    network = models.build(
+        model, channels=world.channels, image_size=world.image_size, seed=seed, **(options or {})
+    )
     if network.needs_pairs and not world.supports_pairs:
-        raise InputError(f"{model} learns from pairs that differ in some factors, which {world.name!r} cannot give (fewer than "
-                         "two labelled factors): use model='beta-tcvae', which needs no labels.")
-    settings = {"world": world.name, "source": world.source, "image_size": world.image_size, "model": model,
-                "config": network.config, "batch_size": batch_size, "learning_rate": learning_rate, "decay": decay,
-                "pairs": pairs if network.needs_pairs else None, "seed": seed, "steps": steps}
+        raise InputError(
+            f"{model} learns from pairs that differ in some factors, which {world.name!r} cannot give (fewer than "
+            "two labelled factors): use model='beta-tcvae', which needs no labels."
+        )
+    settings = {
+        "world": world.name,
+        "source": world.source,
+        "image_size": world.image_size,
+        "model": model,
+        "config": network.config,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "decay": decay,
+        "pairs": pairs if network.needs_pairs else None,
+        "seed": seed,
+        "steps": steps,
+    }
     run = _Run(fabric, network, settings, folder)
     run.resume(start_from)
     step_function = _compiled(run) if compile else run.step
@@ -102,14 +133,16 @@ def train(world: World, model: str, *, steps: int, batch_size: int = 64, learnin
 class _Run:
     """What one training carries along: model, optimiser, generators, and where it is kept."""
 
-    def __init__(self, fabric: Fabric, network: models.VAE, settings: dict, folder: str | Path | None) -> None:
+    def __init__(
+        self, fabric: Fabric, network: models.VAE, settings: dict, folder: str | Path | None
+    ) -> None:
         self.fabric, self.network, self.settings = fabric, network, settings
         self.folder = Path(folder) if folder else None
         network.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(network.parameters(), lr=settings["learning_rate"], fused=True)
         self.wrapped, self.wrapped_optimizer = fabric.setup(network, self.optimizer)
         self.wrapped.mark_forward_method("loss")
-        self.generator = torch.Generator().manual_seed(settings["seed"])           # states, on the CPU
+        self.generator = torch.Generator().manual_seed(settings["seed"])  # states, on the CPU
         self.noise = torch.Generator(fabric.device).manual_seed(settings["seed"])  # posterior samples
         self.done, self.seconds, self._since, self._saved = 0, 0.0, time.monotonic(), time.monotonic()
         self.phases: list[dict] = []  # settings of earlier runs that this one started from
@@ -117,7 +150,9 @@ class _Run:
     def step(self, batch: Tensor | tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """One optimiser step; returns the parts of the loss."""
         self.optimizer.param_groups[0]["lr"] = self.rate()
-        with self.fabric.autocast():  # Fabric casts in `forward` only, and without DDP `loss` does not pass through it
+        with (
+            self.fabric.autocast()
+        ):  # Fabric casts in `forward` only, and without DDP `loss` does not pass through it
             loss, parts = self.wrapped.loss(batch, self.noise)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
@@ -144,11 +179,17 @@ class _Run:
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{slot}": value for slot, value in slots.items()}
         tensors |= {"generator": self.generator.get_state(), "noise": self.noise.get_state()}
-        metadata = {"about": json.dumps({"done": self.done, "seconds": self.seconds, "settings": self.settings,
-                                         "phases": self.phases})}
+        metadata = {
+            "about": json.dumps(
+                {"done": self.done, "seconds": self.seconds, "settings": self.settings, "phases": self.phases}
+            )
+        }
         with atomic_write(self.folder / "state.safetensors") as path:
-            safetensors.torch.save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-                                        path, metadata=metadata)
+            safetensors.torch.save_file(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                path,
+                metadata=metadata,
+            )
 
     def resume(self, start_from: str | Path | None = None) -> None:
         """Go on from the folder's state, if it is of this run (only `steps` may differ), else from another run's."""
@@ -156,26 +197,41 @@ class _Run:
         if path is not None and path.exists():
             about, tensors = _read_state(path)
             self.phases = about["phases"]
-            ours, theirs = ({key: value for key, value in settings.items() if key != "steps"}
-                            for settings in (json.loads(json.dumps(self.settings)), about["settings"]))
+            ours, theirs = (
+                {key: value for key, value in settings.items() if key != "steps"}
+                for settings in (json.loads(json.dumps(self.settings)), about["settings"])
+            )
             if ours != theirs:
                 differing = ", ".join(sorted(key for key in ours if ours[key] != theirs.get(key)))
-                raise InputError(f"{self.folder} holds a training with other settings ({differing} differ): choose another "
-                                 "folder, or delete it to start anew.")
+                raise InputError(
+                    f"{self.folder} holds a training with other settings ({differing} differ): choose another "
+                    "folder, or delete it to start anew."
+                )
         elif start_from is not None:
             if not (Path(start_from) / "state.safetensors").exists():
-                raise InputError(f"{start_from} holds no training to start from: expected state.safetensors in it.")
+                raise InputError(
+                    f"{start_from} holds no training to start from: expected state.safetensors in it."
+                )
             about, tensors = _read_state(Path(start_from) / "state.safetensors")
-            if about["settings"]["model"] != self.settings["model"] or \
-                    {**about["settings"]["config"], "beta": None} != {**self.network.config, "beta": None}:
-                raise InputError(f"{start_from} holds a {about['settings']['model']} of another shape: start from a training of "
-                                 "the same model, image size and number of codes.")
+            if about["settings"]["model"] != self.settings["model"] or {
+                **about["settings"]["config"],
+                "beta": None,
+            } != {**self.network.config, "beta": None}:
+                raise InputError(
+                    f"{start_from} holds a {about['settings']['model']} of another shape: start from a training of "
+                    "the same model, image size and number of codes."
+                )
             changing = ("beta", "pairs", "learning_rate", "decay", "batch_size")
             flat = about["settings"] | {"beta": about["settings"]["config"]["beta"]}
-            self.phases = [*about["phases"], {"until_step": about["done"]} | {key: flat[key] for key in changing}]
+            self.phases = [
+                *about["phases"],
+                {"until_step": about["done"]} | {key: flat[key] for key in changing},
+            ]
         else:
             return
-        self.network.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
+        self.network.load_state_dict(
+            {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
+        )
         state = self.optimizer.state_dict()
         state["state"] = {}
         for name, tensor in tensors.items():
@@ -197,7 +253,11 @@ class _Run:
         images = (batch[0] if isinstance(batch, tuple) else batch)[:8].cpu()
         rows = torch.cat([images, self.network.decode(self.network.encode(images.contiguous()))])
         size = images.shape[-1]
-        sheet = rows.view(2, -1, images.shape[1], size, size).permute(0, 3, 1, 4, 2).reshape(2 * size, -1, images.shape[1])
+        sheet = (
+            rows.view(2, -1, images.shape[1], size, size)
+            .permute(0, 3, 1, 4, 2)
+            .reshape(2 * size, -1, images.shape[1])
+        )
         from PIL import Image
 
         with atomic_write(self.folder / f"peek_{self.done:06d}.png") as path:
@@ -206,15 +266,24 @@ class _Run:
     def provenance(self) -> dict:
         """How these weights came to be."""
         phases = {"earlier_phases": self.phases} if self.phases else {}
-        return {**self.settings, "steps": self.done, **phases, "seconds": round(self.seconds + time.monotonic() - self._since),
-                "device": _device_name(self.fabric.device), "precision": str(self.fabric._precision.precision),
-                "threads": torch.get_num_threads(), "torch": torch.__version__.split("+")[0]}
+        return {
+            **self.settings,
+            "steps": self.done,
+            **phases,
+            "seconds": round(self.seconds + time.monotonic() - self._since),
+            "device": _device_name(self.fabric.device),
+            "precision": str(self.fabric._precision.precision),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__.split("+")[0],
+        }
 
 
 def _read_state(path: Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return {"phases": [], **json.loads(file.metadata()["about"])}, {name: file.get_tensor(name) for name in file.keys()}
+            return {"phases": [], **json.loads(file.metadata()["about"])}, {
+                name: file.get_tensor(name) for name in file.keys()  # noqa: SIM118 (not a dict)
+            }
     except (safetensors.SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} cannot be read as a training state: delete it to start anew.") from error
 
@@ -233,7 +302,10 @@ def _ready(batch, device: torch.device):
 
 
 def _compiled(run: _Run) -> Callable:
-    run.network.encoder, run.network.decoder = torch.compile(run.network.encoder), torch.compile(run.network.decoder)
+    run.network.encoder, run.network.decoder = (
+        torch.compile(run.network.encoder),
+        torch.compile(run.network.decoder),
+    )
     return run.step
 
 
@@ -289,8 +361,13 @@ class _Progress:
             self.spoken = now
             speed = (done - self.first) / max(now - self.start, 1e-9)
             values = ", ".join(f"{name} {value.item():.1f}" for name, value in parts.items())
-            print(f"step {done:,} of {self.steps:,} ({speed:.1f} a second, {(self.steps - done) / speed / 60:.1f} min left): "
-                  f"{values}", file=sys.stderr, flush=True)
+            print(
+                f"step {done:,} of {self.steps:,} ({speed:.1f} a second, "
+                f"{(self.steps - done) / speed / 60:.1f} min left): "
+                f"{values}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def close(self) -> None:
         if self.bar is not None:
@@ -304,14 +381,20 @@ def release_path(world: str, image_size: int, model: str, seed: int) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m inc_lib.training", description="Train one model on one world.")
-    parser.add_argument("--world", default="shapes3d-twin", help="a world by name, or a path to your own data")
+    parser = argparse.ArgumentParser(
+        prog="python -m inc_lib.training", description="Train one model on one world."
+    )
+    parser.add_argument(
+        "--world", default="shapes3d-twin", help="a world by name, or a path to your own data"
+    )
     parser.add_argument("--image-size", type=int, default=32, choices=(32, 64))
     parser.add_argument("--model", default="ada-gvae", help="ada-gvae or beta-tcvae")
     parser.add_argument("--steps", type=int, default=300_000)
     parser.add_argument("--batch-size", type=int, default=64, help="pairs (ada-gvae) or images a step")
     parser.add_argument("--learning-rate", type=float, default=5e-4)
-    parser.add_argument("--decay", type=float, default=0.2, help="share of the steps over which the rate falls to 0")
+    parser.add_argument(
+        "--decay", type=float, default=0.2, help="share of the steps over which the rate falls to 0"
+    )
     parser.add_argument("--pairs", default="half-one", help="uniform, half-one, or a number")
     parser.add_argument("--beta", type=float, help="weight of the regulariser (default: the model's)")
     parser.add_argument("--seed", type=int, default=0)
@@ -319,11 +402,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--folder", type=Path, help="where the run is kept (default: runs/models/NAME)")
-    parser.add_argument("--start-from", type=Path, help="folder of an earlier run to go on from, with other settings")
+    parser.add_argument(
+        "--start-from", type=Path, help="folder of an earlier run to go on from, with other settings"
+    )
     parser.add_argument("--release", action="store_true", help="write the result to checkpoints/ (fp16)")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's farewell is a Ctrl-C
-    signal.signal(signal.SIGINT, signal.default_int_handler)   # a shell starts background jobs deaf to it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
     if given.threads:
         torch.set_num_threads(given.threads)
     from . import worlds
@@ -332,11 +417,21 @@ def main(arguments: list[str] | None = None) -> int:
         world = worlds.load(given.world, image_size=given.image_size, device=pick_device(given.device))
         target = release_path(world.name, given.image_size, given.model, given.seed)
         folder = given.folder or ROOT / "runs" / "models" / target.stem
-        model = train(world, given.model, steps=given.steps, batch_size=given.batch_size,
-                      learning_rate=given.learning_rate, decay=given.decay, seed=given.seed, folder=folder,
-                      start_from=given.start_from,
-                      pairs=int(given.pairs) if given.pairs.isdigit() else given.pairs, device=given.device,
-                      compile=given.compile, options={} if given.beta is None else {"beta": given.beta})
+        model = train(
+            world,
+            given.model,
+            steps=given.steps,
+            batch_size=given.batch_size,
+            learning_rate=given.learning_rate,
+            decay=given.decay,
+            seed=given.seed,
+            folder=folder,
+            start_from=given.start_from,
+            pairs=int(given.pairs) if given.pairs.isdigit() else given.pairs,
+            device=given.device,
+            compile=given.compile,
+            options={} if given.beta is None else {"beta": given.beta},
+        )
         path = target if given.release else folder / "model.safetensors"
         models.save(model, path, model.provenance, half=given.release)
         print(f"wrote {path}")

@@ -1,4 +1,5 @@
 """The loop: resumable to the bit, silent about nothing, loses nothing."""
+
 from __future__ import annotations
 
 import json
@@ -43,13 +44,19 @@ def test_training_lowers_the_loss(name):
     world, generator = Stripes(), torch.Generator().manual_seed(0)
     model = training.train(world, name, steps=60, batch_size=16, learning_rate=2e-3)
     fresh = models.build(name, channels=1, image_size=32)
-    batch = world.paired_observations(32, generator)[:2] if model.needs_pairs else world.sample(32, generator)[0]
-    trained, untrained = (m.loss(batch, torch.Generator().manual_seed(1))[1]["reconstruction"] for m in (model, fresh))
+    batch = (
+        world.paired_observations(32, generator)[:2] if model.needs_pairs else world.sample(32, generator)[0]
+    )
+    trained, untrained = (
+        m.loss(batch, torch.Generator().manual_seed(1))[1]["reconstruction"] for m in (model, fresh)
+    )
     assert trained < 0.8 * untrained and not model.training
 
 
 def test_the_same_seed_trains_the_same_weights():
-    one, two, other = (training.train(Stripes(), "ada-gvae", steps=5, batch_size=4, seed=s) for s in (1, 1, 2))
+    one, two, other = (
+        training.train(Stripes(), "ada-gvae", steps=5, batch_size=4, seed=s) for s in (1, 1, 2)
+    )
     assert torch.equal(weights(one), weights(two)) and not torch.equal(weights(one), weights(other))
 
 
@@ -62,7 +69,9 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path, decay):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        training.train(Stripes(), "ada-gvae", steps=12, decay=decay, folder=tmp_path, on_step=kill, every=1, **SHORT)
+        training.train(
+            Stripes(), "ada-gvae", steps=12, decay=decay, folder=tmp_path, on_step=kill, every=1, **SHORT
+        )
     assert json.loads(_about(tmp_path))["done"] == 7
     resumed = training.train(Stripes(), "ada-gvae", steps=12, decay=decay, folder=tmp_path, **SHORT)
     assert torch.equal(weights(whole), weights(resumed)) and resumed.provenance["steps"] == 12
@@ -78,8 +87,15 @@ def _about(folder) -> str:
 def test_a_finished_run_is_not_trained_again(tmp_path):
     first = training.train(Stripes(), "ada-gvae", steps=3, folder=tmp_path, **SHORT)
     calls = []
-    again = training.train(Stripes(), "ada-gvae", steps=3, folder=tmp_path, every=1,
-                           on_step=lambda step, _: calls.append(step), **SHORT)
+    again = training.train(
+        Stripes(),
+        "ada-gvae",
+        steps=3,
+        folder=tmp_path,
+        every=1,
+        on_step=lambda step, _: calls.append(step),
+        **SHORT,
+    )
     assert torch.equal(weights(first), weights(again)) and calls == []
 
 
@@ -93,14 +109,32 @@ def test_a_folder_of_another_run_is_refused_and_says_what_differs(tmp_path):
 
 def test_a_second_phase_goes_on_with_other_settings_and_says_so(tmp_path):
     first = training.train(Stripes(), "ada-gvae", steps=3, folder=tmp_path / "one", **SHORT)
-    second = training.train(Stripes(), "ada-gvae", steps=5, folder=tmp_path / "two", start_from=tmp_path / "one", pairs=1,
-                            options={"beta": 4.0}, **SHORT)
+    second = training.train(
+        Stripes(),
+        "ada-gvae",
+        steps=5,
+        folder=tmp_path / "two",
+        start_from=tmp_path / "one",
+        pairs=1,
+        options={"beta": 4.0},
+        **SHORT,
+    )
     assert not torch.equal(weights(first), weights(second))
     assert second.beta == 4.0 and second.provenance["steps"] == 5
-    assert second.provenance["earlier_phases"] == [{"until_step": 3, "beta": 1.0, "pairs": "uniform", "learning_rate": 1e-3,
-                                                    "decay": 0.0, "batch_size": 4}]
+    assert second.provenance["earlier_phases"] == [
+        {
+            "until_step": 3,
+            "beta": 1.0,
+            "pairs": "uniform",
+            "learning_rate": 1e-3,
+            "decay": 0.0,
+            "batch_size": 4,
+        }
+    ]
     with pytest.raises(InputError, match="of another shape"):
-        training.train(Stripes(), "ada-gvae", steps=5, start_from=tmp_path / "one", options={"n_codes": 4}, **SHORT)
+        training.train(
+            Stripes(), "ada-gvae", steps=5, start_from=tmp_path / "one", options={"n_codes": 4}, **SHORT
+        )
     with pytest.raises(InputError, match="no training to start from"):
         training.train(Stripes(), "ada-gvae", steps=5, start_from=tmp_path / "none", **SHORT)
 
@@ -126,8 +160,12 @@ def test_a_full_disk_is_a_sentence_and_keeps_the_last_state(tmp_path, monkeypatc
 
 
 def test_the_rate_is_constant_then_falls_to_zero():
-    run = training._Run(training._fabric("cpu"), models.build("ada-gvae", channels=1, image_size=32),
-                        {"learning_rate": 1.0, "seed": 0, "decay": 0.5, "steps": 10}, None)
+    run = training._Run(
+        training._fabric("cpu"),
+        models.build("ada-gvae", channels=1, image_size=32),
+        {"learning_rate": 1.0, "seed": 0, "decay": 0.5, "steps": 10},
+        None,
+    )
     rates = []
     for run.done in range(10):
         rates.append(run.rate())
@@ -144,8 +182,14 @@ def test_early_pictures_are_drawn(tmp_path):
 
 def test_on_step_sees_every_nth_step_and_the_last():
     seen = []
-    training.train(Stripes(), "beta-tcvae", steps=7, batch_size=4, every=3,
-                   on_step=lambda step, model: seen.append((step, model.training)))
+    training.train(
+        Stripes(),
+        "beta-tcvae",
+        steps=7,
+        batch_size=4,
+        every=3,
+        on_step=lambda step, model: seen.append((step, model.training)),
+    )
     assert seen == [(3, False), (6, False), (7, False)]
 
 
@@ -160,8 +204,16 @@ def test_provenance_says_how(tmp_path):
     assert made["steps"] == 2 and made["seed"] == 3 and made["threads"] == 1
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"decay": 2.0},
-                                   {"learning_rate": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"batch_size": 0},
+        {"learning_rate": 0.0},
+        {"decay": 2.0},
+        {"learning_rate": float("nan")},
+    ],
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match="expected positive numbers"):
         training.train(Stripes(), "ada-gvae", **({"steps": 1} | wrong))
@@ -182,7 +234,16 @@ def test_an_unknown_device_is_refused():
 
 def test_the_command_line_trains_releases_and_names_a_mistake(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("INC_CHECKPOINTS", str(tmp_path))
-    arguments = ["--world", "dsprites-twin", "--steps", "1", "--batch-size", "2", "--folder", str(tmp_path / "run")]
+    arguments = [
+        "--world",
+        "dsprites-twin",
+        "--steps",
+        "1",
+        "--batch-size",
+        "2",
+        "--folder",
+        str(tmp_path / "run"),
+    ]
     assert training.main([*arguments, "--release"]) == 0
     model = models.load(tmp_path / "dsprites-twin_32_ada-gvae_s0.safetensors")
     assert model.provenance["world"] == "dsprites-twin" and model.config["channels"] == 1

@@ -1,4 +1,5 @@
 """Worlds: the grid, the pairs, the pictures. Answers known on paper."""
+
 from __future__ import annotations
 
 import math
@@ -41,7 +42,14 @@ class Grid(World):
 def test_the_grids_are_the_published_ones(room, sprites):
     assert room.n_states == 480_000 and room.sizes == (10, 10, 10, 8, 4, 15)
     assert sprites.n_states == 737_280 and sprites.sizes == (1, 3, 6, 40, 32, 32)
-    assert [f.name for f in room.factors] == ["floor hue", "wall hue", "object hue", "scale", "shape", "orientation"]
+    assert [f.name for f in room.factors] == [
+        "floor hue",
+        "wall hue",
+        "object hue",
+        "scale",
+        "shape",
+        "orientation",
+    ]
     assert (SCALES[0], SCALES[-1]) == (0.75, 1.25) and (ANGLES[0], ANGLES[-1]) == (-30, 30)
     assert room.factors[3].key == "scale" and room.factors[0].key == "floor_hue"
 
@@ -86,7 +94,9 @@ def test_every_factor_changes_equally_often_and_a_constant_one_never(generator):
     first, second = Grid().pairs(12_000, generator)
     changed = (first != second).float().mean(0)
     assert changed[1] == 0
-    assert (changed[[0, 2, 3]] - 0.5).abs().max() < 0.02  # k uniform in {1, 2} of three varying factors: 1.5 / 3
+    assert (
+        changed[[0, 2, 3]] - 0.5
+    ).abs().max() < 0.02  # k uniform in {1, 2} of three varying factors: 1.5 / 3
 
 
 def test_a_changed_factor_takes_every_other_attribute_equally_often(generator):
@@ -125,7 +135,12 @@ def test_streaming_the_grid_visits_every_state_once():
 def test_images_are_in_range_and_finite(room, sprites, generator):
     for world, channels in ((room, 3), (sprites, 1)):
         images, states = world.sample(256, generator)
-        assert images.dtype == torch.float32 and images.shape == (256, channels, world.image_size, world.image_size)
+        assert images.dtype == torch.float32 and images.shape == (
+            256,
+            channels,
+            world.image_size,
+            world.image_size,
+        )
         assert images.isfinite().all() and images.min() >= 0 and images.max() <= 1
         assert states.shape == (256, 6) and states.dtype == torch.int64
 
@@ -161,7 +176,9 @@ def test_every_factor_of_the_room_is_visible(room):
     states = room.states(200, generator)
     for column, size in enumerate(room.sizes):
         neighbour = states.clone()
-        neighbour[:, column] = torch.where(states[:, column] + 1 < size, states[:, column] + 1, states[:, column] - 1)
+        neighbour[:, column] = torch.where(
+            states[:, column] + 1 < size, states[:, column] + 1, states[:, column] - 1
+        )
         difference = (room.render(states) - room.render(neighbour)).abs().amax(1).flatten(1)
         assert ((difference > 0.02).float().mean(1) > 0.01).all(), room.factors[column].name
 
@@ -175,8 +192,9 @@ def test_an_image_is_linear_in_its_colours(room):
     """Composed from weight maps = colour x weight, summed: checked on one image by hand."""
     state = torch.tensor([[0, 3, 6, 2, 1, 9]])
     maps = weight_maps(32, torch.device("cpu"))[(2 * len(SHAPES) + 1) * len(ANGLES) + 9]
-    by_hand = sum(room.palette[hue][:, None] * maps[surface]
-                  for hue, surface in ((0, FLOOR), (3, WALL), (6, OBJECT))).view(3, 32, 32)
+    by_hand = sum(
+        room.palette[hue][:, None] * maps[surface] for hue, surface in ((0, FLOOR), (3, WALL), (6, OBJECT))
+    ).view(3, 32, 32)
     assert torch.allclose(room.render(state)[0], by_hand, atol=1e-6)
 
 
@@ -192,33 +210,43 @@ def test_hues_are_the_published_ones(room):
 RAYS = torch.tensor([[0.0, 0.0, -5.0]]), torch.tensor([[0.0, 0.0, 1.0]])  # from below, straight up
 
 
-@pytest.mark.parametrize("shape, distance", [
-    (lambda o, d: raytrace.sphere(o, d, centre=torch.zeros(3), radius=1.0), 4.0),
-    (lambda o, d: raytrace.box(o, d, centre=torch.zeros(3), half=torch.tensor([1.0, 2.0, 0.5])), 4.5),
-    (lambda o, d: raytrace.cylinder(o, d, centre=torch.zeros(3), radius=1.0, half_height=2.0), 3.0),
-    (lambda o, d: raytrace.capsule(o, d, centre=torch.zeros(3), radius=0.5, half_length=1.0), 3.5),
-    (lambda o, d: raytrace.plane(o, d, normal=(0.0, 0.0, -1.0), offset=0.0), 5.0),
-])
+@pytest.mark.parametrize(
+    "shape, distance",
+    [
+        (lambda o, d: raytrace.sphere(o, d, centre=torch.zeros(3), radius=1.0), 4.0),
+        (lambda o, d: raytrace.box(o, d, centre=torch.zeros(3), half=torch.tensor([1.0, 2.0, 0.5])), 4.5),
+        (lambda o, d: raytrace.cylinder(o, d, centre=torch.zeros(3), radius=1.0, half_height=2.0), 3.0),
+        (lambda o, d: raytrace.capsule(o, d, centre=torch.zeros(3), radius=0.5, half_length=1.0), 3.5),
+        (lambda o, d: raytrace.plane(o, d, normal=(0.0, 0.0, -1.0), offset=0.0), 5.0),
+    ],
+)
 def test_rays_meet_shapes_where_geometry_says(shape, distance):
     t, normal = shape(*RAYS)
     assert t.item() == pytest.approx(distance, abs=1e-4)
     assert normal.view(-1, 3)[0].tolist() == pytest.approx([0, 0, -1], abs=1e-4)
-    missed, _ = shape(RAYS[0] + torch.tensor([9.0, 9.0, 0.0]), RAYS[1]) if distance != 5.0 else shape(RAYS[0], -RAYS[1])
+    missed, _ = (
+        shape(RAYS[0] + torch.tensor([9.0, 9.0, 0.0]), RAYS[1])
+        if distance != 5.0
+        else shape(RAYS[0], -RAYS[1])
+    )
     assert math.isinf(missed.item())
 
 
 def test_rays_from_the_side_meet_a_tube_at_its_radius():
     origin, direction = torch.tensor([[-5.0, 0.0, 0.3]]), torch.tensor([[1.0, 0.0, 0.0]])
-    for shape in (raytrace.cylinder(origin, direction, centre=torch.zeros(3), radius=1.5, half_height=1.0),
-                  raytrace.capsule(origin, direction, centre=torch.zeros(3), radius=1.5, half_length=1.0)):
+    for shape in (
+        raytrace.cylinder(origin, direction, centre=torch.zeros(3), radius=1.5, half_height=1.0),
+        raytrace.capsule(origin, direction, centre=torch.zeros(3), radius=1.5, half_length=1.0),
+    ):
         assert shape[0].item() == pytest.approx(3.5) and shape[1][0].tolist() == pytest.approx([-1, 0, 0])
 
 
 def test_a_caster_agrees_with_marching_along_the_ray(generator):
     """Every analytic hit lies on the shape's surface: its implicit function is zero there."""
     origin = torch.randn(500, 3, generator=generator) * 0.3 + torch.tensor([0.0, -6.0, 0.5])
-    direction = torch.nn.functional.normalize(torch.randn(500, 3, generator=generator) * 0.15
-                                              + torch.tensor([0.0, 1.0, 0.0]), dim=1)
+    direction = torch.nn.functional.normalize(
+        torch.randn(500, 3, generator=generator) * 0.15 + torch.tensor([0.0, 1.0, 0.0]), dim=1
+    )
     t, _ = raytrace.capsule(origin, direction, centre=torch.zeros(3), radius=0.6, half_length=0.8)
     hit = t.isfinite()
     point = (origin + direction * torch.where(hit, t, 0.0)[:, None])[hit]

@@ -1,4 +1,5 @@
 """h and G: models by name, and their checkpoints (safetensors + JSON provenance)."""
+
 from __future__ import annotations
 
 import json
@@ -38,8 +39,10 @@ def build(name: str, *, channels: int, image_size: int, seed: int = 0, **options
 def save(model: VAE, path: str | Path, provenance: dict, *, half: bool = False) -> None:
     """Write `path` (.safetensors) and, beside it, .json: model name, configuration and how it was made."""
     path = Path(path)
-    tensors = {name: tensor.detach().cpu().to(torch.float16 if half else tensor.dtype).contiguous()
-               for name, tensor in model.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().to(torch.float16 if half else tensor.dtype).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
     with atomic_write(path) as temporary:
         safetensors.torch.save_file(tensors, temporary)
     about = {"model": model.name, "config": model.config, "provenance": provenance}
@@ -57,14 +60,25 @@ def load(path: str | Path) -> VAE:
     about_path = path.with_suffix(".json")
     for part in (path, about_path):
         if not part.is_file():
-            raise InputError(f"checkpoint file {part} does not exist: expected NAME.safetensors with NAME.json beside it.")
+            raise InputError(
+                f"checkpoint file {part} does not exist: expected NAME.safetensors with NAME.json beside it."
+            )
     try:
         about = json.loads(about_path.read_text())
         model = build(about["model"], **about["config"])
         tensors = safetensors.torch.load_file(path)
         model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
-        raise InputError(f"checkpoint {path} cannot be read ({str(error).splitlines()[0]}): it is damaged or was not "
-                         "written by inc_lib.models.save; train it again or restore the file.") from error
+    except (
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        KeyError,
+        TypeError,
+        SafetensorError,
+        RuntimeError,
+    ) as error:
+        raise InputError(
+            f"checkpoint {path} cannot be read ({str(error).splitlines()[0]}): it is damaged or was not "
+            "written by inc_lib.models.save; train it again or restore the file."
+        ) from error
     model.provenance = about["provenance"]
     return model.eval().to(memory_format=torch.channels_last)

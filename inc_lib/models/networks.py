@@ -1,5 +1,8 @@
 """The encoder and decoder that every variational model here shares (Locatello et al. 2020, Table 1)."""
+
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +17,11 @@ HIDDEN = 256
 def check_shape(channels: int, image_size: int) -> None:
     """Raise InputError unless the networks can take such images."""
     if image_size not in CONVOLUTIONS or channels not in (1, 3):
-        raise InputError(f"images of {channels} channel(s) and {image_size}x{image_size} pixels do not fit the networks: "
-                         f"expected 1 or 3 channels and {' or '.join(map(str, sorted(CONVOLUTIONS)))} pixels; "
-                         "choose with image_size.")
+        raise InputError(
+            f"images of {channels} channel(s) and {image_size}x{image_size} pixels do not fit the networks: "
+            f"expected 1 or 3 channels and {' or '.join(map(str, sorted(CONVOLUTIONS)))} pixels; "
+            "choose with image_size."
+        )
 
 
 class Encoder(nn.Sequential):
@@ -25,10 +30,18 @@ class Encoder(nn.Sequential):
     def __init__(self, channels: int, image_size: int, n_codes: int) -> None:
         check_shape(channels, image_size)
         widths = (channels, *CONVOLUTIONS[image_size])
-        convolutions = [layer for before, after in zip(widths, widths[1:])
-                        for layer in (nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU(inplace=True))]
-        super().__init__(*convolutions, nn.Flatten(), nn.Linear(64 * 4 * 4, HIDDEN), nn.ReLU(inplace=True),
-                         nn.Linear(HIDDEN, 2 * n_codes))
+        convolutions = [
+            layer
+            for before, after in itertools.pairwise(widths)
+            for layer in (nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU(inplace=True))
+        ]
+        super().__init__(
+            *convolutions,
+            nn.Flatten(),
+            nn.Linear(64 * 4 * 4, HIDDEN),
+            nn.ReLU(inplace=True),
+            nn.Linear(HIDDEN, 2 * n_codes),
+        )
 
 
 class Decoder(nn.Sequential):
@@ -37,12 +50,20 @@ class Decoder(nn.Sequential):
     def __init__(self, channels: int, image_size: int, n_codes: int) -> None:
         check_shape(channels, image_size)
         widths = CONVOLUTIONS[image_size][::-1]
-        deconvolutions = [layer for before, after in zip(widths, widths[1:])
-                          for layer in (nn.ConvTranspose2d(before, after, 4, stride=2, padding=1),
-                                        nn.ReLU(inplace=True))]
-        super().__init__(nn.Linear(n_codes, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, 64 * 4 * 4),
-                         nn.ReLU(inplace=True), _Maps(), *deconvolutions,
-                         nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1))
+        deconvolutions = [
+            layer
+            for before, after in itertools.pairwise(widths)
+            for layer in (nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.ReLU(inplace=True))
+        ]
+        super().__init__(
+            nn.Linear(n_codes, HIDDEN),
+            nn.ReLU(inplace=True),
+            nn.Linear(HIDDEN, 64 * 4 * 4),
+            nn.ReLU(inplace=True),
+            _Maps(),
+            *deconvolutions,
+            nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1),
+        )
 
 
 class _Maps(nn.Module):

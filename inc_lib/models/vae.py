@@ -7,6 +7,7 @@ Both maximise an evidence lower bound,
 with a Bernoulli likelihood summed over pixels. They differ in what they do with the posterior before decoding
 (Ada-GVAE averages what a pair shares) or in what they charge for it (beta-TCVAE: the total correlation).
 """
+
 from __future__ import annotations
 
 import math
@@ -36,8 +37,10 @@ class VAE(nn.Module):
     def __init__(self, *, channels: int, image_size: int, n_codes: int = 10, beta: float = 1.0) -> None:
         super().__init__()
         if n_codes < 1 or not beta >= 0:
-            raise InputError(f"n_codes = {n_codes} and beta = {beta} cannot be used: expected at least one code and "
-                             "a beta of 0 or more.")
+            raise InputError(
+                f"n_codes = {n_codes} and beta = {beta} cannot be used: expected at least one code and "
+                "a beta of 0 or more."
+            )
         self.config = {"channels": channels, "image_size": image_size, "n_codes": n_codes, "beta": beta}
         self.provenance: dict = {}
         self.n_codes, self.beta = n_codes, beta
@@ -48,8 +51,9 @@ class VAE(nn.Module):
         """Mean and log-variance of q(z|x), each float32 (n, n_codes)."""
         return self.encoder(observations).float().chunk(2, dim=1)
 
-    def elbo_terms(self, observations: Tensor, mean: Tensor, log_variance: Tensor,
-                   generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
+    def elbo_terms(
+        self, observations: Tensor, mean: Tensor, log_variance: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """A sampled code (n, d), the reconstruction loss in nats per image, and the KL (n, d)."""
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         codes = mean + (0.5 * log_variance).exp() * noise
@@ -67,24 +71,29 @@ class VAE(nn.Module):
     def decode(self, codes: Tensor) -> Tensor:
         """G: codes (n, n_codes) -> observations (n, channels, H, W) in [0, 1], the Bernoulli means."""
         if codes.ndim != 2 or codes.shape[1] != self.n_codes:
-            raise InputError(f"codes of shape {tuple(codes.shape)} cannot be decoded: expected (n, {self.n_codes}).")
+            raise InputError(
+                f"codes of shape {tuple(codes.shape)} cannot be decoded: expected (n, {self.n_codes})."
+            )
         size = self.config["image_size"]
-        return self._in_batches(lambda batch: self.decoder(batch).float().sigmoid(), codes,
-                                (self.config["channels"], size, size))
+        return self._in_batches(
+            lambda batch: self.decoder(batch).float().sigmoid(), codes, (self.config["channels"], size, size)
+        )
 
     def _in_batches(self, function, inputs: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Apply in batches on the model's device; the result lies where the inputs lay."""
         device = next(self.parameters()).device
         outputs = torch.empty(len(inputs), *shape, device=inputs.device)
         for start in range(0, len(inputs), BATCH):
-            outputs[start:start + BATCH] = function(inputs[start:start + BATCH].to(device, torch.float32))
+            outputs[start : start + BATCH] = function(inputs[start : start + BATCH].to(device, torch.float32))
         return outputs
 
     @staticmethod
     def _check(observations: Tensor, channels: int, size: int) -> None:
         if observations.ndim != 4 or tuple(observations.shape[1:]) != (channels, size, size):
-            raise InputError(f"observations of shape {tuple(observations.shape)} do not fit this model: expected "
-                             f"(n, {channels}, {size}, {size}); load the world with image_size={size}.")
+            raise InputError(
+                f"observations of shape {tuple(observations.shape)} do not fit this model: expected "
+                f"(n, {channels}, {size}, {size}); load the world with image_size={size}."
+            )
 
 
 class BernoulliLoss(torch.autograd.Function):
@@ -126,7 +135,9 @@ class AdaGVAE(VAE):
     name = "ada-gvae"
     needs_pairs = True
 
-    def loss(self, batch: tuple[Tensor, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict]:
+    def loss(
+        self, batch: tuple[Tensor, Tensor], generator: torch.Generator | None = None
+    ) -> tuple[Tensor, dict]:
         """Negative ELBO of pairs (observations a, observations b), each (n, C, H, W), and its parts."""
         observations = torch.cat(batch)
         mean, log_variance = self.posterior(observations)
@@ -143,8 +154,13 @@ def average_shared(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
     """
     mean_a, mean_b = mean.chunk(2)
     variance_a, variance_b = log_variance.exp().chunk(2)
-    delta = 0.5 * (variance_a / variance_b + (mean_a - mean_b).square() / variance_b - 1
-                   + variance_b.log() - variance_a.log())
+    delta = 0.5 * (
+        variance_a / variance_b
+        + (mean_a - mean_b).square() / variance_b
+        - 1
+        + variance_b.log()
+        - variance_a.log()
+    )
     tau = 0.5 * (delta.amax(1, keepdim=True) + delta.amin(1, keepdim=True))
     shared = (delta < tau).repeat(2, 1)
     average_mean = (0.5 * (mean_a + mean_b)).repeat(2, 1)
@@ -165,12 +181,22 @@ class BetaTCVAE(VAE):
     name = "beta-tcvae"
     needs_pairs = False
 
-    def __init__(self, *, channels: int, image_size: int, n_codes: int = 10, beta: float = 6.0,
-                 dataset_size: int = 480_000, estimator: str = "weighted") -> None:
+    def __init__(
+        self,
+        *,
+        channels: int,
+        image_size: int,
+        n_codes: int = 10,
+        beta: float = 6.0,
+        dataset_size: int = 480_000,
+        estimator: str = "weighted",
+    ) -> None:
         super().__init__(channels=channels, image_size=image_size, n_codes=n_codes, beta=beta)
         if estimator not in ("weighted", "stratified"):
-            raise InputError(f"estimator {estimator!r} of the total correlation is unknown: expected 'weighted' or "
-                             "'stratified'.")
+            raise InputError(
+                f"estimator {estimator!r} of the total correlation is unknown: expected 'weighted' or "
+                "'stratified'."
+            )
         self.config |= {"dataset_size": dataset_size, "estimator": estimator}
 
     def loss(self, batch: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict]:
@@ -178,14 +204,28 @@ class BetaTCVAE(VAE):
         mean, log_variance = self.posterior(batch)
         codes, reconstruction, kl = self.elbo_terms(batch, mean, log_variance, generator)
         kl = kl.sum(1).mean()
-        tc = total_correlation(codes, mean, log_variance, estimator=self.config["estimator"],
-                               dataset_size=self.config["dataset_size"])
+        tc = total_correlation(
+            codes,
+            mean,
+            log_variance,
+            estimator=self.config["estimator"],
+            dataset_size=self.config["dataset_size"],
+        )
         return reconstruction + kl + (self.beta - 1) * tc, {
-            "reconstruction": reconstruction.detach(), "kl": kl.detach(), "total_correlation": tc.detach()}
+            "reconstruction": reconstruction.detach(),
+            "kl": kl.detach(),
+            "total_correlation": tc.detach(),
+        }
 
 
-def total_correlation(codes: Tensor, mean: Tensor, log_variance: Tensor, *, estimator: str = "weighted",
-                      dataset_size: int = 480_000) -> Tensor:
+def total_correlation(
+    codes: Tensor,
+    mean: Tensor,
+    log_variance: Tensor,
+    *,
+    estimator: str = "weighted",
+    dataset_size: int = 480_000,
+) -> Tensor:
     """Estimate TC = E[log q(z) - sum_j log q(z_j)] of the aggregate posterior from one batch (Chen et al. 2018).
 
     q(z_i) is estimated by a weighted sum of the batch's posteriors at z_i. Writing B for the batch and N for the data,
@@ -209,13 +249,17 @@ def total_correlation(codes: Tensor, mean: Tensor, log_variance: Tensor, *, esti
         A scalar, in nats.
     """
     batch = len(codes)
-    log_density = -0.5 * ((codes[:, None] - mean[None]).square() / log_variance.exp()[None]
-                          + log_variance[None] + math.log(2 * math.pi))          # (B, B, d): log q(z_i,k | x_j)
+    log_density = -0.5 * (
+        (codes[:, None] - mean[None]).square() / log_variance.exp()[None]
+        + log_variance[None]
+        + math.log(2 * math.pi)
+    )  # (B, B, d): log q(z_i,k | x_j)
     if estimator == "weighted" or batch == 1:
         log_weights = torch.full((batch, batch), -math.log(batch), device=codes.device)
     else:
-        log_weights = torch.full((batch, batch), math.log((dataset_size - 1) / dataset_size / (batch - 1)),
-                                 device=codes.device)
+        log_weights = torch.full(
+            (batch, batch), math.log((dataset_size - 1) / dataset_size / (batch - 1)), device=codes.device
+        )
         log_weights.fill_diagonal_(-math.log(dataset_size))
     joint = torch.logsumexp(log_weights + log_density.sum(2), dim=1)
     marginals = torch.logsumexp(log_weights[..., None] + log_density, dim=1).sum(1)

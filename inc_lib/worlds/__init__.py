@@ -1,4 +1,5 @@
 """Worlds by name: procedural twins, published files and your own data, never confused with one another."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -8,7 +9,7 @@ from .base import Factor, World
 from .dsprites import DSpritesTwin
 from .shapes3d import Shapes3DTwin
 
-__all__ = ["Factor", "World", "load", "names", "TWINS"]
+__all__ = ["TWINS", "Factor", "World", "load", "names"]
 
 TWINS = {"shapes3d-twin": Shapes3DTwin, "dsprites-twin": DSpritesTwin}
 

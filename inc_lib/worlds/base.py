@@ -1,4 +1,5 @@
 """b: W -> O. A world is a generative process: factors of variation, states, and what they look like."""
+
 from __future__ import annotations
 
 import math
@@ -31,8 +32,10 @@ class Factor:
         if not self.values:
             raise InputError(f"factor {self.name!r} has no attributes: give it at least one value.")
         if self.kind not in ("categorical", "ordered", "cyclic"):
-            raise InputError(f"factor {self.name!r} is of kind {self.kind!r}: "
-                             "expected 'categorical', 'ordered' or 'cyclic'.")
+            raise InputError(
+                f"factor {self.name!r} is of kind {self.kind!r}: "
+                "expected 'categorical', 'ordered' or 'cyclic'."
+            )
 
     @property
     def size(self) -> int:
@@ -87,8 +90,9 @@ class World:
         states = self.states(n, generator)
         return self.render(states), states
 
-    def pairs(self, n: int, generator: torch.Generator | None = None, *,
-              k: int | str = "uniform") -> tuple[Tensor, Tensor]:
+    def pairs(
+        self, n: int, generator: torch.Generator | None = None, *, k: int | str = "uniform"
+    ) -> tuple[Tensor, Tensor]:
         """Weak supervision: n pairs of states that differ in exactly k factors, drawn at random.
 
         Args:
@@ -109,8 +113,13 @@ class World:
         first = self.states(n, generator)
         return first, self._change(first, counts, generator)
 
-    def paired_observations(self, n: int, generator: torch.Generator | None = None, *, k: int | str = "uniform",
-                            ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def paired_observations(
+        self,
+        n: int,
+        generator: torch.Generator | None = None,
+        *,
+        k: int | str = "uniform",
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """As `pairs`, rendered: observations a and b, states a and b."""
         first, second = self.pairs(n, generator, k=k)
         both = self.render(torch.cat([first, second]))
@@ -131,15 +140,19 @@ class World:
         """One paragraph: what this world is, where it comes from, its factors."""
         factors = ", ".join(f"{factor.name} ({factor.size})" for factor in self.factors) or "no factor labels"
         kind = "grey" if self.channels == 1 else "colour"
-        return (f"{self.name} ({self.source}): {self.n_states:,} states, {kind} images of "
-                f"{self.image_size}x{self.image_size}; {factors}.")
+        return (
+            f"{self.name} ({self.source}): {self.n_states:,} states, {kind} images of "
+            f"{self.image_size}x{self.image_size}; {factors}."
+        )
 
     def _pair_counts(self, n: int, generator: torch.Generator | None, k: int | str) -> Tensor:
         """How many factors change, per pair (n, 1)."""
         varying = sum(size > 1 for size in self.sizes)
         if varying < 2:
-            raise InputError(f"world {self.name!r} has {varying} varying factor(s): pairs need at least two; "
-                             "train a model without pairs (beta-tcvae) instead.")
+            raise InputError(
+                f"world {self.name!r} has {varying} varying factor(s): pairs need at least two; "
+                "train a model without pairs (beta-tcvae) instead."
+            )
         if k == "uniform" or k == "half-one":
             counts = torch.randint(1, varying, (n, 1), generator=generator)
             if k == "half-one":
@@ -147,8 +160,10 @@ class World:
             return counts
         if isinstance(k, int) and not isinstance(k, bool) and 1 <= k < varying:
             return torch.full((n, 1), k)
-        raise InputError(f"pairs that differ in k = {k!r} factors cannot be drawn from {self.name!r}: expected "
-                         f"one of {PAIR_SAMPLERS} or a whole number from 1 to {varying - 1}.")
+        raise InputError(
+            f"pairs that differ in k = {k!r} factors cannot be drawn from {self.name!r}: expected "
+            f"one of {PAIR_SAMPLERS} or a whole number from 1 to {varying - 1}."
+        )
 
     def _change(self, states: Tensor, counts: Tensor, generator: torch.Generator | None) -> Tensor:
         """Change `counts` random varying factors of each state to a different attribute."""

@@ -5,6 +5,7 @@ Binary 64x64 sprites without anti-aliasing: a pixel is white where its centre li
 
 Departures from the published set: the outlines and sizes are ours, so numbers measured here are the twin's.
 """
+
 from __future__ import annotations
 
 import math
@@ -16,10 +17,12 @@ from .base import Factor, World
 
 SHAPES = ("square", "ellipse", "heart")
 SCALES = tuple(0.5 + 0.1 * i for i in range(6))
-ANGLES = tuple(2 * math.pi * i / 39 for i in range(40))    # the published grid counts 0 and 2 pi as two attributes
+ANGLES = tuple(
+    2 * math.pi * i / 39 for i in range(40)
+)  # the published grid counts 0 and 2 pi as two attributes
 POSITIONS = tuple(i / 31 for i in range(32))
-EXTENT = 0.17           # half of a sprite's side at scale 1, in units of the image
-MARGIN = 0.25           # sprites at position 0 or 1 stay inside the image at every angle
+EXTENT = 0.17  # half of a sprite's side at scale 1, in units of the image
+MARGIN = 0.25  # sprites at position 0 or 1 stay inside the image at every angle
 
 
 class DSpritesTwin(World):
@@ -32,23 +35,32 @@ class DSpritesTwin(World):
 
     name = "dsprites-twin"
     source = "procedural twin"
-    factors = (Factor("colour", ("white",)), Factor("shape", SHAPES), Factor("scale", SCALES, "ordered"),
-               Factor("orientation", ANGLES, "cyclic"), Factor("position x", POSITIONS, "ordered"),
-               Factor("position y", POSITIONS, "ordered"))
+    factors = (
+        Factor("colour", ("white",)),
+        Factor("shape", SHAPES),
+        Factor("scale", SCALES, "ordered"),
+        Factor("orientation", ANGLES, "cyclic"),
+        Factor("position x", POSITIONS, "ordered"),
+        Factor("position y", POSITIONS, "ordered"),
+    )
     channels = 1
 
     def __init__(self, *, image_size: int = 64, device: str | torch.device = "cpu") -> None:
         self.image_size = image_size
         self.device = torch.device(device)
-        self._values = [torch.tensor(factor.values, device=self.device, dtype=torch.float32)
-                        for factor in self.factors[2:]]
+        self._values = [
+            torch.tensor(factor.values, device=self.device, dtype=torch.float32)
+            for factor in self.factors[2:]
+        ]
         centres = (torch.arange(image_size, device=self.device) + 0.5) / image_size
         self._rows, self._columns = torch.meshgrid(centres, centres, indexing="ij")
 
     def render(self, states: Tensor) -> Tensor:
         """Observations (n, 1, image_size, image_size), each pixel 0 or 1, of states (n, 6)."""
         states = states.to(self.device)
-        scale, angle, x, y = (values[states[:, i + 2]].view(-1, 1, 1) for i, values in enumerate(self._values))
+        scale, angle, x, y = (
+            values[states[:, i + 2]].view(-1, 1, 1) for i, values in enumerate(self._values)
+        )
         place = lambda position: MARGIN + (1 - 2 * MARGIN) * position  # noqa: E731
         right, down = self._columns - place(x), self._rows - place(y)
         u = (right * angle.cos() + down * angle.sin()) / (EXTENT * scale)
@@ -61,6 +73,6 @@ def _inside(u: Tensor, v: Tensor, shape: Tensor) -> Tensor:
     """Whether points (u right, v down) lie in the unit square, ellipse or heart."""
     square = torch.maximum(u.abs(), v.abs()) <= 0.9
     ellipse = (u / 1.2) ** 2 + (v / 0.6) ** 2 <= 1
-    a, b = u * 1.15, 0.25 - v * 1.15                    # the classic heart curve (a^2 + b^2 - 1)^3 = a^2 b^3
-    heart = (a ** 2 + b ** 2 - 1) ** 3 - a ** 2 * b ** 3 <= 0
+    a, b = u * 1.15, 0.25 - v * 1.15  # the classic heart curve (a^2 + b^2 - 1)^3 = a^2 b^3
+    heart = (a**2 + b**2 - 1) ** 3 - a**2 * b**3 <= 0
     return torch.where(shape == 0, square, torch.where(shape == 1, ellipse, heart))

@@ -7,6 +7,7 @@ casts many scenes. With Lambert shading an image is *linear* in its surface colo
 
 so `cast` returns the weight maps, and a world composites any colours from them with one product.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from torch import Tensor
 
 Hit = tuple[Tensor, Tensor]  # distance (...,) with inf for a miss, unit normal (..., 3)
 EPSILON = 1e-4
-LIFT = 5e-3                  # a shadow ray starts this far above its surface, or it would hit it again
+LIFT = 5e-3  # a shadow ray starts this far above its surface, or it would hit it again
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,18 @@ def camera_rays(eye: Tensor, target: Tensor, *, size: int, field_of_view: float,
     return spread(eye), torch.nn.functional.normalize(direction, dim=-1)
 
 
-def cast(origin: Tensor, direction: Tensor, surfaces: list[Surface], *, light: Tensor, n_labels: int,
-         behind: tuple[Tensor, Tensor, Tensor] | None = None, ambient: float = 0.35, shadow: float = 0.55,
-         supersampling: int = 1) -> Tensor:
+def cast(
+    origin: Tensor,
+    direction: Tensor,
+    surfaces: list[Surface],
+    *,
+    light: Tensor,
+    n_labels: int,
+    behind: tuple[Tensor, Tensor, Tensor] | None = None,
+    ambient: float = 0.35,
+    shadow: float = 0.55,
+    supersampling: int = 1,
+) -> Tensor:
     """Weight maps (..., n_labels, height, width) of a scene under one point light.
 
     Args:
@@ -83,19 +93,28 @@ def cast(origin: Tensor, direction: Tensor, surfaces: list[Surface], *, light: T
             blocked, _ = surface.intersect(point + normal * LIFT, to_light)
             cosine = torch.where(blocked < length, cosine * (1 - shadow), cosine)
     shade = ambient + (1 - ambient) * cosine
-    maps = torch.stack([torch.where((label == i) & distance.isfinite(), shade, 0.0) for i in range(n_labels)], -3)
+    maps = torch.stack(
+        [torch.where((label == i) & distance.isfinite(), shade, 0.0) for i in range(n_labels)], -3
+    )
     lead, rows, columns = maps.shape[:-2], maps.shape[-2], maps.shape[-1]
     blocks = maps.reshape(-1, 1, rows, columns)
     return torch.nn.functional.avg_pool2d(blocks, supersampling).reshape(
-        *lead, rows // supersampling, columns // supersampling)
+        *lead, rows // supersampling, columns // supersampling
+    )
 
 
-def nearest(origin: Tensor, direction: Tensor, surfaces: list[Surface],
-            behind: tuple[Tensor, Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def nearest(
+    origin: Tensor,
+    direction: Tensor,
+    surfaces: list[Surface],
+    behind: tuple[Tensor, Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Distance, normal and label of the first surface along each ray, `behind` included."""
-    distance, normal, label = behind or (torch.full(direction.shape[:-1], torch.inf, device=direction.device),
-                                         torch.zeros_like(direction),
-                                         torch.zeros(direction.shape[:-1], dtype=torch.int8, device=direction.device))
+    distance, normal, label = behind or (
+        torch.full(direction.shape[:-1], torch.inf, device=direction.device),
+        torch.zeros_like(direction),
+        torch.zeros(direction.shape[:-1], dtype=torch.int8, device=direction.device),
+    )
     for surface in surfaces:
         t, n = surface.intersect(origin, direction)
         closer = t < distance
@@ -117,7 +136,7 @@ def sphere(origin: Tensor, direction: Tensor, *, centre: Tensor, radius: Tensor 
     """A sphere: the smaller root of |o + t d - c|^2 = r^2 that lies ahead."""
     offset = origin - centre
     half = (offset * direction).sum(-1)
-    discriminant = half ** 2 - ((offset ** 2).sum(-1) - radius ** 2)
+    discriminant = half**2 - ((offset**2).sum(-1) - radius**2)
     root = discriminant.clamp_min(0).sqrt()
     t = torch.where(-half - root > EPSILON, -half - root, -half + root)
     t = torch.where((discriminant > 0) & (t > EPSILON), t, torch.inf)
@@ -136,8 +155,9 @@ def box(origin: Tensor, direction: Tensor, *, centre: Tensor, half: Tensor) -> H
     return t, face
 
 
-def cylinder(origin: Tensor, direction: Tensor, *, centre: Tensor, radius: Tensor | float,
-             half_height: Tensor | float) -> Hit:
+def cylinder(
+    origin: Tensor, direction: Tensor, *, centre: Tensor, radius: Tensor | float, half_height: Tensor | float
+) -> Hit:
     """An upright cylinder (axis +z) with both caps."""
     offset = origin - centre
     side, normal = _tube(offset, direction, radius, half_height)
@@ -151,14 +171,19 @@ def cylinder(origin: Tensor, direction: Tensor, *, centre: Tensor, radius: Tenso
     return torch.minimum(side, cap), torch.where((cap < side)[..., None], up, normal)
 
 
-def capsule(origin: Tensor, direction: Tensor, *, centre: Tensor, radius: Tensor | float,
-            half_length: Tensor | float) -> Hit:
+def capsule(
+    origin: Tensor, direction: Tensor, *, centre: Tensor, radius: Tensor | float, half_length: Tensor | float
+) -> Hit:
     """An upright capsule: a tube of half-length `half_length` closed by two half-spheres."""
     offset = origin - centre
     t, normal = _tube(offset, direction, radius, half_length)
     up = torch.tensor([0.0, 0.0, 1.0], device=direction.device)
     for sign in (1.0, -1.0):
-        shift = up * (half_length * sign)[..., None] if isinstance(half_length, Tensor) else up * half_length * sign
+        shift = (
+            up * (half_length * sign)[..., None]
+            if isinstance(half_length, Tensor)
+            else up * half_length * sign
+        )
         other, other_normal = sphere(offset, direction, centre=shift, radius=radius)
         closer = other < t
         t, normal = torch.where(closer, other, t), torch.where(closer[..., None], other_normal, normal)
@@ -168,9 +193,9 @@ def capsule(origin: Tensor, direction: Tensor, *, centre: Tensor, radius: Tensor
 def _tube(offset: Tensor, direction: Tensor, radius: Tensor | float, half_height: Tensor | float) -> Hit:
     """The open side of an upright cylinder around the origin."""
     o, d = offset[..., :2], direction[..., :2]
-    a = (d ** 2).sum(-1).clamp_min(1e-9)
+    a = (d**2).sum(-1).clamp_min(1e-9)
     half = (o * d).sum(-1)
-    discriminant = half ** 2 - a * ((o ** 2).sum(-1) - radius ** 2)
+    discriminant = half**2 - a * ((o**2).sum(-1) - radius**2)
     t = (-half - discriminant.clamp_min(0).sqrt()) / a
     inside = (offset[..., 2] + t * direction[..., 2]).abs() <= half_height
     t = torch.where((discriminant > 0) & (t > EPSILON) & inside, t, torch.inf)
