@@ -38,14 +38,15 @@ from .worlds.base import Factor, World
 INK, MUTED, FAINT, PAPER = "#24292f", "#68717b", "#c9d0d7", "#ffffff"  # text, secondary text, hairlines, page
 INK_DARK, MUTED_DARK, FAINT_DARK, PAPER_DARK = "#e8ebee", "#a2abb4", "#454d56", "#14181c"
 
-# Okabe-Ito's idea in mid tones: told apart under the common colour deficiencies, visible on white and on
-# black.
-SERIES = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56a8dc", "#9a6a3a", "#8c9096", "#7559b8",
-          "#a3a300")
+# Told apart under the common colour deficiencies, at least three to one against the page: tests measure both.
+SERIES = ("#0a6aa8", "#c27a00", "#0a9a72", "#b83a0a", "#c86fb0", "#3d2f8f", "#5f93ea", "#6b1f2a", "#6f7781",
+          "#1f4d48")
+SERIES_DARK = ("#4aa8ec", "#e39a1c", "#14b388", "#e0602a", "#d98cc6", "#7350f0", "#a9ccff", "#b5505a",
+               "#bcc3ca", "#5d9c93")
 ACCENT, SECOND, WRONG = SERIES[0], SERIES[1], SERIES[3]
 MARKERS = "os^DvPX*<>"
 TO_DARK = {INK: INK_DARK, MUTED: MUTED_DARK, FAINT: FAINT_DARK, PAPER: PAPER_DARK,
-           SERIES[0]: "#2f8fd3", SERIES[5]: "#8fcaf0", SERIES[8]: "#9a80dc"}  # three that would sink
+           **dict(zip(SERIES, SERIES_DARK, strict=True))}
 TO_LIGHT = {dark: light for light, dark in TO_DARK.items()}
 
 _LIGHT_STEPS = ["#ffffff00", "#d5e5f3", "#7fb2dd", "#2873b4", "#0a3a6b"]  # nothing is transparent in both
@@ -67,7 +68,7 @@ STYLE = {
 
 
 def _recolour(figure: Figure, mapping: dict[str, str], heat: LinearSegmentedColormap) -> Figure:
-    """Replace ink colours exactly where they occur; series colours and pictures stay as they are."""
+    """Replace our colours exactly where they occur; hues that stand for themselves, and pictures, stay."""
     def new(colour: Any) -> tuple[float, float, float, float] | None:
         red, green, blue, alpha = to_rgba(colour)
         match = mapping.get(to_hex((red, green, blue)))
@@ -178,12 +179,6 @@ def _pictures(observations: Any, ndim: int) -> np.ndarray:
     pictures = pictures / 255.0 if pictures.dtype == np.uint8 else pictures.astype(np.float64)
     pictures = np.moveaxis(pictures, -3, -1)
     return np.clip(np.broadcast_to(pictures, (*pictures.shape[:-1], 3)), 0, 1)
-
-
-def _on(colour: str) -> str:
-    """Black or white, whichever reads better on a colour that is the same on light and dark pages."""
-    red, green, blue, _ = to_rgba(colour)
-    return "#fdfdfd" if 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 < 0.24 else "#101316"
 
 
 def _code(dimension: int) -> str:
@@ -1431,7 +1426,7 @@ def f1_bars(names: Sequence[str], scores: Mapping[str, Sequence[float | None]], 
                 axes.plot([value - half, value + half], [place, place], color=INK, linewidth=1.4)
             inside = value > 0.09
             axes.text(0.012 if inside else value + half + 0.012, place, _number(value), va="center",
-                      fontsize=10, color=_on(colour) if inside else INK)
+                      fontsize=10, fontweight="bold" if inside else "normal", color=PAPER if inside else INK)
     tick = {"linestyle": "", "marker": "|", "markeredgewidth": 2.4, "color": INK}
     diamond = {"linestyle": "", "marker": "D", "markersize": 7.5, "markerfacecolor": PAPER,
                "markeredgecolor": INK, "markeredgewidth": 1.5}
