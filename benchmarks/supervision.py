@@ -3,7 +3,7 @@
     python benchmarks/supervision.py [--steps 6000] [--seeds 0]
 
 A pair's dimensions are shared below *half of the pair's largest KL*. In a pair that differs in several factors the
-sharpest code (a hue) sets that threshold, and a factor with a blunter code (scale) counts as shared although it changed:
+sharpest code (a hue) sets that threshold, and a factor with a blunter code (scale) counts as shared though it changed:
 what it says is averaged away. Pairs that differ in one factor (k = 1) do not have this problem, and a larger beta
 makes the codes more equally sharp. So both should help the weak factors. This measures whether they do.
 """
