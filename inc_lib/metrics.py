@@ -24,33 +24,28 @@ from sklearn.metrics.cluster import contingency_matrix
 
 from .errors import InputError, suggest
 
-# The predictors of DCI. Why these settings:
+# The predictors of DCI, and why these settings (numbers: benchmarks/dci.py):
 # - boosting: scikit-learn's defaults (100 stages of depth 3), as in disentanglement_lib: the field's number.
-# - forest: extremely randomised trees that may look at every code (max_features=None: with the usual square
-#   root, a tree
-#   that does not see the right code splits on noise, and perfect codes score 0.6) and stop at 10 observations
-#   a leaf (below, splits fit noise). Within about 0.03 of boosting on codes that are nearly disentangled, 20
-#   to 40 times faster.
+# - forest: extremely randomised trees that may look at every code (with the usual square root of them, a tree
+#   that does not see the right code splits on noise, and near-perfect codes score 0.6), and stop at 20
+#   observations a leaf (below, splits fit noise). Near boosting's answer in a twentieth of its time.
 # - lasso: alpha = 0.02 on standardised codes and attribute indices, as in the original paper's code. Linear:
-#   blind
-#   to an order of attributes that is not monotonic in the code.
+#   blind to attributes whose order the code does not keep, such as hues on a circle.
 ESTIMATORS: dict[str, Callable[[int], BaseEstimator]] = {
     "boosting": lambda seed: GradientBoostingClassifier(random_state=seed),
-    "forest": lambda seed: ExtraTreesClassifier(max_features=None, min_samples_leaf=10, random_state=seed),
+    "forest": lambda seed: ExtraTreesClassifier(max_features=None, min_samples_leaf=20, random_state=seed),
     "lasso": lambda seed: Lasso(alpha=0.02),
 }
 
 
 @dataclass(frozen=True)
 class DCI:
-    """Disentanglement, completeness, informativeness (Eastwood & Williams 2018), and what they were computed
-    with.
+    """Disentanglement, completeness, informativeness (Eastwood & Williams 2018), and what measured them.
 
     Attributes:
         disentanglement: in [0, 1]; NaN with fewer than two factors that vary.
         completeness: in [0, 1]; NaN with fewer than two codes.
-        informativeness: in [0, 1]: mean test accuracy over factors; for "lasso" the mean R^2, negative values
-            as 0.
+        informativeness: in [0, 1]: mean test accuracy over factors; for "lasso" the mean R^2, negative as 0.
         importance: (d, M) float64; a column sums to 1, or is 0 where a factor is constant or no code helps.
         estimator: the name of the predictor: the three scores mean little without it.
         n_train: number of observations that the predictor was fitted to.
@@ -82,19 +77,17 @@ def dci(codes: ArrayLike, states: ArrayLike, *, estimator: str | BaseEstimator =
 
     Args:
         codes: (n, d) float, finite.
-        states: (n, M) integers, attribute indices. Constant factors (dSprites' colour) are left out of the
-            scores.
+        states: (n, M) integers, attribute indices. Constant factors (dSprites' colour) do not count.
         estimator: "boosting" (default, the field's), "forest" (fast), "lasso" (the original paper's), or a
             scikit-learn estimator with `feature_importances_` or `coef_`, which is cloned for every factor.
-            The score depends
-            strongly on it: never compare numbers of different estimators.
-        n_train: observations to fit on. Boosting takes time in proportion to `n_train` x sum of the factors'
-            sizes.
+            The score depends strongly on it: never compare numbers of different estimators.
+        n_train: observations to fit on. Boosting takes time in proportion to `n_train` and to the sum of the
+            factors' sizes, and with fewer observations it finds less disentanglement.
         n_test: observations to measure informativeness on. With fewer than `n_train + n_test` rows both
             shrink in proportion, and the result says what was used.
         seed: of the split into train and test, and of the estimator.
-        n_jobs: factors fitted at the same time, in threads; default: as many as torch uses. The result does
-            not depend on it.
+        n_jobs: factors that boosting fits at the same time, in threads; default: as many as torch uses. The
+            result does not depend on it.
 
     Raises:
         InputError: shapes, types or values cannot be used, or there are fewer training rows than attributes.
@@ -126,7 +119,9 @@ def dci(codes: ArrayLike, states: ArrayLike, *, estimator: str | BaseEstimator =
                              "training observations; give more observations or another seed.")
     mean, spread = codes[train].mean(0), codes[train].std(0)
     codes = (codes - mean) / np.where(spread > 0, spread, 1.0)  # trees do not mind, Lasso needs it
-    fitted = Parallel(n_jobs=n_jobs or torch.get_num_threads(), prefer="threads")(
+    # boosting only: scikit-learn's forests change the global warning filters, which threads must not share
+    slow = isinstance(make(seed), GradientBoostingClassifier)
+    fitted = Parallel(n_jobs=(n_jobs or torch.get_num_threads()) if slow else 1, prefer="threads")(
         delayed(_importance)(make(seed), codes[train], states[train, i], codes[test], states[test, i])
         for i in varying)
     importance, scores = np.zeros((codes.shape[1], len(sizes))), np.full(len(sizes), np.nan)
@@ -138,21 +133,27 @@ def dci(codes: ArrayLike, states: ArrayLike, *, estimator: str | BaseEstimator =
 
 
 def disentanglement(importance: ArrayLike) -> float:
-    """D of an importance matrix (d, M): does each code serve one factor? A code's score is 1 - entropy of its
-    row in base M, and codes count by their share of all importance. 0 where nothing is important, NaN where M
-    < 2."""
+    """D of an importance matrix (d, M): does each code serve one factor?
+
+    A code's score is 1 - entropy of its row in base M, and codes count by their share of all importance.
+    0 where nothing is important, NaN where M < 2.
+
+    >>> disentanglement([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    1.0
+    """
     return _one_minus_entropy(np.asarray(importance, dtype=float))
 
 
 def completeness(importance: ArrayLike) -> float:
-    """C of an importance matrix (d, M): is each factor held by one code? As `disentanglement`, of columns,
-    base d."""
+    """C of an importance matrix (d, M): is each factor held by one code?
+
+    As `disentanglement`, of the columns and in base d.
+    """
     return _one_minus_entropy(np.asarray(importance, dtype=float).T)
 
 
 def mig(codes: ArrayLike, states: ArrayLike, *, n_bins: int = 20) -> float:
-    """Mutual information gap (Chen et al. 2018): mean over factors of (best - second best) normalised
-    information.
+    """Mutual information gap (Chen et al. 2018): mean over factors of (best - second best) information.
 
     Args:
         codes: (n, d) float. With a single code the second best is 0.
@@ -163,8 +164,8 @@ def mig(codes: ArrayLike, states: ArrayLike, *, n_bins: int = 20) -> float:
         A number in [0, 1]: 1 where exactly one code determines each factor.
 
     Departure: Chen et al. estimate the information from q(z|x); like disentanglement_lib we use a histogram
-    of the codes, so that the score is defined for any encoder. A histogram overestimates: by about (bins -
-    1)(size - 1) / 2n nats.
+    of the codes, so that the score is defined for any encoder. A histogram overestimates information, by about
+    (bins - 1)(size - 1) / 2n nats.
     """
     information = mutual_information(codes, states, n_bins=n_bins)
     information = information[:, ~np.isnan(information).any(0)]
@@ -176,8 +177,13 @@ def mig(codes: ArrayLike, states: ArrayLike, *, n_bins: int = 20) -> float:
 
 
 def mutual_information(codes: ArrayLike, states: ArrayLike, *, n_bins: int = 20) -> np.ndarray:
-    """I(code; factor) / H(factor), (d, M), each in [0, 1]; codes in `n_bins` equal bins; NaN for a constant
-    factor."""
+    """I(code; factor) / H(factor): (d, M), each in [0, 1]; NaN for a constant factor.
+
+    Args:
+        codes: (n, d) float, cut into `n_bins` bins of equal width.
+        states: (n, M) integers.
+        n_bins: bins per code.
+    """
     codes, states = _codes_and_states(codes, states)
     if n_bins < 2:
         raise InputError(f"n_bins is {n_bins}: expected at least 2 bins, 20 is usual.")
@@ -190,15 +196,22 @@ def mutual_information(codes: ArrayLike, states: ArrayLike, *, n_bins: int = 20)
 
 
 def purity(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Share of observations whose cluster is mostly of their own class, in (0, 1]. Many small clusters are
-    always pure: read it beside NMI or the number of clusters."""
+    """Share of observations whose cluster is mostly of their own class, in (0, 1].
+
+    Many small clusters are always pure: read it beside NMI or the number of clusters.
+
+    >>> purity([0, 0, 1, 1], [5, 5, 5, 7])
+    0.75
+    """
     table = _contingency(labels_true, labels_pred)
     return float(table.max(axis=0).sum() / table.sum())
 
 
 def accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """ACC in (0, 1]: share of observations in the right cluster under the best one-to-one matching of
-    clusters and classes (Hungarian method). Clusters or classes left without a partner count as wrong."""
+    """ACC in (0, 1]: share of observations in the right cluster, clusters and classes matched one to one.
+
+    The matching is the best there is (Hungarian method). Clusters or classes without a partner count as wrong.
+    """
     table = _contingency(labels_true, labels_pred)
     return float(table[linear_sum_assignment(table, maximize=True)].sum() / table.sum())
 

@@ -19,8 +19,10 @@ what this changes.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -80,15 +82,13 @@ class Oracle(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(HIDDEN, size) for size in sizes)
 
     def forward(self, observations: Tensor) -> list[Tensor]:
-        """Logits (n, size) of each factor, of observations (n, channels, image_size, image_size) in [0,
-        1]."""
+        """Logits (n, size) of each factor; observations (n, channels, image_size, image_size) in [0, 1]."""
         features = [trunk(observations) for trunk in self.trunks]
         return [head(features[i if len(features) > 1 else 0]) for i, head in enumerate(self.heads)]
 
     def loss(self, batch: tuple[Tensor, Tensor],
              generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean cross-entropy over factors in nats, and the parts to print; `batch` is (observations,
-        states)."""
+        """Mean cross-entropy over factors in nats, and what to print; `batch` is (observations, states)."""
         observations, states = batch
         if self.augment:
             observations = soften(observations, generator)
@@ -112,7 +112,7 @@ class Oracle(nn.Module):
                              "image_size.")
         device, training = self.heads[0].weight.device, self.training
         self.eval()
-        found = [torch.stack([logits.argmax(1) for logits in self(part.to(device).float())], dim=1).cpu()
+        found = [torch.stack([logits.argmax(1) for logits in self(_on(part, device))], dim=1).cpu()
                  for part in observations.split(BATCH)]
         self.train(training)
         return torch.cat(found) if len(observations) else torch.empty(0, len(self.sizes), dtype=torch.int64)
@@ -129,9 +129,13 @@ class Oracle(nn.Module):
         return int(factor)
 
 
+def _on(observations: Tensor, device: torch.device) -> Tensor:
+    """There, and channels last: the layout in which convolutions are fastest."""
+    return observations.to(device, torch.float32).contiguous(memory_format=torch.channels_last)
+
+
 def _trunk(channels: int, image_size: int) -> nn.Sequential:
-    """Observations -> (n, HIDDEN). Strides, not pooling: cheap, and the place of an edge (orientation)
-    survives."""
+    """Observations -> (n, HIDDEN). Strides, not pooling: cheap, and the place of an edge survives."""
     widths = (channels, *WIDTHS[image_size])
     layers = [layer for before, after in itertools.pairwise(widths)
               for layer in (nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False),
@@ -156,13 +160,13 @@ def soften(observations: Tensor, generator: torch.Generator | None = None) -> Te
 
 
 def blur(observations: Tensor, width: float) -> Tensor:
-    """Gaussian blur of `width` pixels (standard deviation), edges repeated."""
+    """Gaussian blur of `width` pixels (standard deviation); near an edge, only the pixels that exist count."""
     size = observations.shape[-1]
     radius = max(1, round(3 * width))
     offsets = torch.arange(size, device=observations.device)
     reach = (offsets[:, None] - offsets[None]).abs()
     kernel = torch.exp(-0.5 * (reach / width) ** 2) * (reach <= radius)
-    kernel = kernel / kernel.sum(1, keepdim=True)  # near an edge: only the pixels that exist
+    kernel = kernel / kernel.sum(1, keepdim=True)
     with torch.autocast(observations.device.type, enabled=False):  # bf16 would be coarser than the pixels
         return kernel @ observations @ kernel.T  # on a CPU faster than a depthwise convolution
 
@@ -180,7 +184,7 @@ def draw(world: World, n: int, generator: torch.Generator, *, held_out: bool) ->
     """
     _check_labelled(world)
     if isinstance(world, ArrayWorld):
-        kept = np.flatnonzero(_is_held_out(np.arange(world.n)) == held_out)
+        kept = _places(world.n, held_out)
         if len(kept) == 0:
             raise _too_few(world, f"{world.n} observation(s)")
         rows = kept[torch.randint(len(kept), (n,), generator=generator).numpy()]
@@ -196,6 +200,12 @@ def draw(world: World, n: int, generator: torch.Generator, *, held_out: bool) ->
             states = torch.cat(found)
             return world.render(states), states
     raise _too_few(world, f"{world.n_states} state(s)")
+
+
+@functools.lru_cache(maxsize=4)
+def _places(n: int, held_out: bool) -> np.ndarray:
+    """Places of a dataset of n observations that are held out, or the others."""
+    return np.flatnonzero(_is_held_out(np.arange(n)) == held_out)
 
 
 def _is_held_out(places: np.ndarray) -> np.ndarray:
@@ -267,8 +277,7 @@ def train(world: World, *, steps: int = 2_000, batch_size: int = 128, learning_r
     try:
         while run.done < steps:
             observations, states = draw(world, batch_size, run.generator, held_out=False)
-            observations = observations.to(fabric.device).contiguous(memory_format=torch.channels_last)
-            parts = run.step((observations, states.to(fabric.device)))
+            parts = run.step((_on(observations, fabric.device), states.to(fabric.device)))
             run.done += 1
             progress.update(run.done, parts)
             run.save_if_due()
@@ -276,10 +285,9 @@ def train(world: World, *, steps: int = 2_000, batch_size: int = 128, learning_r
         progress.close()
         run.save()
     oracle.provenance = run.provenance()
+    del oracle.provenance["model"], oracle.provenance["config"]  # said elsewhere in the checkpoint
     oracle.eval()
-    oracle.held_out = {score.factor: {"macro_f1": round(score.macro_f1, 4),
-                                      "accuracy": round(score.accuracy, 4), "n": score.n}
-                       for score in test(oracle, world, n=n_test)}
+    oracle.held_out = measure(oracle, world, n=n_test)
     return oracle
 
 
@@ -291,8 +299,11 @@ def release_path(world: str, image_size: int) -> Path:
 
 
 def save(oracle: Oracle, path: str | Path, *, half: bool = False) -> None:
-    """Write `path` (.safetensors) and, beside it, .json: configuration, how it was made, scores on what was
-    held out."""
+    """Write `path` (.safetensors) and, beside it, .json: configuration, how it was made, held-out scores.
+
+    Args:
+        half: as float16, half of the size.
+    """
     path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in oracle.state_dict().items()}
     if half:
@@ -360,8 +371,8 @@ class F1:
     """How well labels are read back from images, one factor.
 
     Attributes:
-        macro_f1: mean of `per_class` over *all* attributes: one that was never asked for (no action) counts
-            as 0.
+        macro_f1: mean of `per_class` over *all* attributes: one without an action, hence without an image,
+            counts as 0.
         per_class: (K,) F1 of each attribute, 2 TP / (2 TP + FP + FN), 0 where this is 0 / 0.
         confusion: (K, K) int64: rows are the labels, columns what the oracle read.
         factor: name of the factor.
@@ -397,8 +408,7 @@ def f1_from_confusion(confusion: ArrayLike, factor: str = "") -> F1:
     """F1 of a confusion matrix (K, K): rows labels, columns predictions."""
     confusion = np.asarray(confusion)
     if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1] or not len(confusion):
-        raise InputError(f"a confusion matrix has shape {confusion.shape}: expected (K, K) with K at least "
-                         "1.")
+        raise InputError(f"a confusion matrix has shape {confusion.shape}: expected (K, K), K at least 1.")
     both = confusion.sum(0) + confusion.sum(1)
     per_class = np.divide(2 * np.diag(confusion), both, out=np.zeros(len(confusion)), where=both > 0)
     return F1(macro_f1=float(per_class.mean()), per_class=per_class, confusion=confusion, factor=factor)
@@ -425,13 +435,12 @@ def f1(oracle: Oracle, batches: Iterable[Sequence], factor: int | str, n_attribu
     confusion = np.zeros((size, size), dtype=np.int64)
     for observations, labels, *_ in batches:
         found = oracle.predict(observations)[:, column].numpy()
-        confusion += confusion_table(np.asarray(labels), found, size)
+        confusion += confusion_table(torch.as_tensor(labels).cpu().numpy(), found, size)
     return f1_from_confusion(confusion, oracle.factors[column])
 
 
 def test(oracle: Oracle, world: World, *, n: int = 5_000, seed: int = 0) -> list[F1]:
-    """The oracle on n observations that were held out of its training: the ceiling of every score that it
-    gives.
+    """The oracle on n observations held out of its training: the ceiling of every score that it gives.
 
     Returns:
         One F1 per factor, in the world's order.
@@ -442,6 +451,13 @@ def test(oracle: Oracle, world: World, *, n: int = 5_000, seed: int = 0) -> list
         for i, size in enumerate(oracle.sizes):
             confusions[i] += confusion_table(states[:, i].cpu().numpy(), found[:, i].numpy(), size)
     return [f1_from_confusion(*pair) for pair in zip(confusions, oracle.factors, strict=True)]
+
+
+def measure(oracle: Oracle, world: World, *, n: int = 5_000) -> dict[str, dict[str, float]]:
+    """`test` in numbers that JSON can hold: macro-F1, accuracy and n by the factor's name."""
+    return {score.factor: {"macro_f1": round(score.macro_f1, 4), "accuracy": round(score.accuracy, 4),
+                           "n": score.n}
+            for score in test(oracle, world, n=n)}
 
 
 def _held_out_batches(world: World, n: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -467,7 +483,7 @@ def confusion_table(labels: np.ndarray, found: np.ndarray, size: int) -> np.ndar
 # --- command line ---
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; see the module's docstring."""
+    """The command line; see the module's docstring. Exit status 2 where the input cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m inc_lib.oracle",
                                      description="Train or test an oracle of a world.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -509,7 +525,15 @@ def _main_train(given: argparse.Namespace) -> None:
     oracle = train(world, steps=given.steps, batch_size=given.batch_size, learning_rate=given.learning_rate,
                    seed=given.seed, folder=folder, per_factor=given.per_factor, device=given.device,
                    n_test=given.n_test)
+    oracle.provenance["command"] = shlex.join(
+        ["python", "-m", "inc_lib.oracle", "train", "--world", given.world, "--image-size", str(given.image_size),
+         "--steps", str(given.steps), "--batch-size", str(given.batch_size),
+         "--learning-rate", str(given.learning_rate), "--seed", str(given.seed),
+         *["--per-factor"] * given.per_factor, *["--release"] * given.release])
     path = target if given.release else folder / "oracle.safetensors"
+    if given.release:
+        oracle.half().float()  # as the file will hold it: the scores are those of the rounded weights
+        oracle.held_out = measure(oracle, world, n=given.n_test)
     save(oracle, path, half=given.release)
     for name, scores in oracle.held_out.items():
         print(f"{name}: macro-F1 {scores['macro_f1']:.4f} on {scores['n']:,} held-out observations")

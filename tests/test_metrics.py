@@ -96,8 +96,8 @@ def test_the_estimator_decides_the_score():
 
 
 def test_threads_do_not_change_the_result():
-    codes, states = grid_codes(600, noise=0.3, sizes=(3, 4), extra=1)
-    one, two = (metrics.dci(codes, states, estimator="forest", n_jobs=n) for n in (1, 2))
+    codes, states = grid_codes(150, noise=0.3, sizes=(3, 3), extra=1)
+    one, two = (metrics.dci(codes, states, estimator="boosting", n_jobs=n) for n in (1, 2))
     np.testing.assert_array_equal(one.importance, two.importance)
 
 
