@@ -353,7 +353,7 @@ def agrees(frame: pd.DataFrame, column: str, expected: Callable[[float], float],
            tolerance: float = 0.005) -> bool:
     """Whether the mean of a column is, at every value, within some standard errors of what paper says."""
     by_value = frame[column].groupby(level=0)
-    gap = (by_value.mean() - [expected(value) for value in by_value.mean().index]).abs()
+    gap = (by_value.mean() - [float(expected(value)) for value in by_value.mean().index]).abs()
     return bool((gap <= errors * by_value.sem() + tolerance).all())
 
 
