@@ -1018,34 +1018,41 @@ def hinton_beside_cooccurrence(importance: Any, matrix: Any, *, title: str | Non
         f"best predicted: {_hinton_alt(importance, codes, names)}. Right, {alt}", wide=True)
 
 
-def _confusion(axes: Axes, matrix: np.ndarray, labels: Sequence[str], *, text: bool,
+def _confusion(axes: Axes, matrix: np.ndarray, labels: Sequence[str], *, text: bool, room: float,
                most: int = 15) -> tuple[float, str]:
-    """Draw a confusion matrix, at most `most` labels a side; returns accuracy and most frequent mistake."""
+    """Draw a confusion matrix `room` inches wide, at most `most` labels a side, rows without counts grey.
+
+    Returns accuracy and, as text, the most frequent mistake and how many attributes were never asked for.
+    """
     share = _share(matrix)
     axes.imshow(share, cmap=HEAT, vmin=0, vmax=1, interpolation="nearest")
+    never = np.flatnonzero(matrix.sum(1) == 0)
+    for row in never:
+        axes.add_patch(Rectangle((-0.5, row - 0.5), len(matrix), 1, facecolor=FAINT, alpha=0.45, linewidth=0))
     n = len(labels)
     if text:
         for (row, column), value in np.ndenumerate(share):
-            if value >= 0.005 or row == column:
+            if value >= 0.005 or (row == column and row not in never):
                 axes.text(column, row, f"{value:.2f}".lstrip("0") if value < 0.995 else "1", ha="center",
                           va="center", fontsize=9, color=PAPER if value > 0.55 else INK)
     shown = range(n) if n <= most else range(0, n, math.ceil(n / min(most, 8)))
     names = [labels[k].replace("-", "−") for k in shown]
-    axes.set_xticks(list(shown), names, rotation=90 if _text_width(names, 10) > 0.42 else 0)
+    crowded = (_text_width(names, 10) + 0.06) * len(names) > room
+    axes.set_xticks(list(shown), names, rotation=90 if crowded else 0)
     axes.set_yticks(list(shown), names)
     _plain(axes, frame=FAINT)
     accuracy = float(np.trace(matrix) / max(matrix.sum(), 1e-12))
     off = share.copy()
     np.fill_diagonal(off, 0)
     row, column = np.unravel_index(off.argmax(), off.shape)
-    worst = f"; most often {labels[row]} read as {labels[column]} ({off[row, column]:.2f})"
-    return accuracy, worst if off.max() > 0 else ""
+    told = f"; most often {labels[row]} read as {labels[column]} ({off[row, column]:.2f})" if off.max() > 0 else ""
+    return accuracy, told + (f"; {len(never)} of {n} never asked for" if len(never) else "")
 
 
 @_styled
 def confusion(matrix: Any, labels: Sequence[str], *, title: str | None = None, xlabel: str = "read as",
               ylabel: str = "asked for") -> Figure:
-    """Confusion matrix of counts (rows: asked for, columns: read as), shown as shares of each row."""
+    """Confusion matrix of counts (rows: asked for, columns: read as), as shares of each row; grey: no counts."""
     matrix = _array(matrix).astype(float)
     n = len(labels)
     side = min(max(0.42 * n, 1.6), 4.6)
@@ -1053,7 +1060,7 @@ def confusion(matrix: Any, labels: Sequence[str], *, title: str | None = None, x
     long = _text_width(labels, 10)
     figure = _figure(side + 0.75 + (long if long > 0.33 else 0.1), side + 1.0 + long)
     axes = figure.subplots()
-    accuracy, worst = _confusion(axes, matrix, labels, text=n <= 12)
+    accuracy, worst = _confusion(axes, matrix, labels, text=n <= 12, room=side)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     if title:
@@ -1074,7 +1081,7 @@ def confusions(matrices: Mapping[str, tuple[Any, Sequence[str]]], *, columns: in
     parts = []
     for axes, name in zip(panels.flat, names, strict=False):
         matrix, labels = _array(matrices[name][0]).astype(float), [str(label) for label in matrices[name][1]]
-        accuracy, worst = _confusion(axes, matrix, labels, text=len(labels) <= 5, most=5)
+        accuracy, worst = _confusion(axes, matrix, labels, text=len(labels) <= 5, room=1.5, most=5)
         axes.set_title(name)
         parts.append(f"{name} {accuracy:.2f} on the diagonal{worst}")
     for axes in panels.flat[len(names):]:

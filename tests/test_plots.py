@@ -286,6 +286,11 @@ def test_hues_have_their_own_colour():
     assert len(set(plots.attribute_colours(Factor("angle", tuple(range(40)), "ordered")))) == 40
 
 
+def test_attributes_never_asked_for_are_told_from_those_never_recognised():
+    alt = plots.confusion([[0, 0], [4, 0]], ["a", "b"]).alt
+    assert "most often b read as a (1.00); 1 of 2 never asked for" in alt
+
+
 def test_names_with_dollar_signs_are_text():
     figure = plots.sizes([1, 2], ["$a", "$\\frac{"])
     pixels(figure)
