@@ -20,8 +20,9 @@ book: run
 	$(BIN)/python -m inc_lib.book build runs/$(PROFILE)
 
 run: $(ENV)/.installed
-	$(BIN)/snakemake --profile workflow/profiles/local --config profile=$(PROFILE) \
+	@$(BIN)/snakemake --profile workflow/profiles/local --config profile=$(PROFILE) \
 	|| (echo "not every chapter was executed (for Snakemake's own account, run it with --quiet host)"; exit 1)
+	@$(BIN)/python -m inc_lib.book left $(PROFILE)
 
 test: $(ENV)/.installed
 	$(BIN)/python -m pytest
