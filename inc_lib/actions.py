@@ -34,6 +34,7 @@ DISTRIBUTIONS = ("normal", "uniform", "empirical")
 LEAST_SHARE = 0.05      # a partition that holds less of an attribute's codes is a stray, not its place
 LEAST_SUPPORT = 3       # observations an action is fitted on, at least
 CELLS = 2**22           # cells of a product of dimensions that are counted in one array
+BINS = 32               # quantile bins in which a dimension's information is measured
 RESERVOIR = 10_000      # codes kept to draw the dimensions that no action touches
 
 
@@ -87,12 +88,6 @@ def cooccurrence(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, partitio
     """
     factors = tuple(factors)
     labels, places = _labelled_places(states, codes, partitioning, factors)
-    return _cooccurrence(labels, places, partitioning, factors)
-
-
-def _cooccurrence(labels: NDArray[np.int64], places: NDArray[np.int64], partitioning: Partitioning,
-                  factors: tuple[Factor, ...]) -> CooccurrenceMatrix:
-    """As `cooccurrence`, of checked states and partition indices."""
     blocks = [[_count(labels[:, i], factor.size, places[:, j], size)
                for j, size in enumerate(partitioning.sizes)] for i, factor in enumerate(factors)]
     counts = np.block(blocks) if blocks else np.zeros((0, sum(partitioning.sizes)), dtype=np.int64)
@@ -108,23 +103,34 @@ def _count(first: NDArray[np.int64], first_size: int, second: NDArray[np.int64],
     return pairs.reshape(first_size, second_size)
 
 
-def _information(matrix: CooccurrenceMatrix, partitioning: Partitioning) -> NDArray[np.float64]:
-    """I(partition; factor) / H(factor): (d, M) in [0, 1], less the bias of small samples (Miller-Madow)."""
-    result = np.zeros((partitioning.n_dimensions, len(matrix.factors)))
-    row_factor = np.array([row[0] for row in matrix.rows])
-    column_dimension = np.array([column.dimension for column in matrix.columns])
-    for dimension, factor in np.ndindex(*result.shape):
-        joint = matrix.counts[np.ix_(row_factor == factor, column_dimension == dimension)]
-        joint = joint[joint.any(axis=1)][:, joint.any(axis=0)]
-        n = joint.sum()
-        entropy_factor, entropy_partition, entropy_joint = (
-            -sum(p * math.log(p) for p in np.ravel(table) / n if p > 0)
-            for table in (joint.sum(axis=1), joint.sum(axis=0), joint))
-        bias = (joint.shape[0] - 1) * (joint.shape[1] - 1) / (2 * n)
-        information = entropy_factor + entropy_partition - entropy_joint - bias
-        if entropy_factor > 0:
-            result[dimension, factor] = min(max(information / entropy_factor, 0.0), 1.0)
+def _information(values: NDArray[np.float32], labels: NDArray[np.int64], partitioning: Partitioning,
+                 factors: Sequence[Factor]) -> NDArray[np.float64]:
+    """I(code; factor) / H(factor) of each dimension and factor: (d, M) in [0, 1].
+
+    Codes are binned at the partitions' edges and at 31 quantiles (fewer where there are few codes). What chance
+    gives, about (bins - 1)(attributes - 1) / 2n, is taken off both terms, as the adjusted mutual information
+    does: a dimension that knows nothing gets 0, one that knows all gets 1.
+    """
+    result = np.zeros((partitioning.n_dimensions, len(factors)))
+    quantiles = np.linspace(0, 1, min(BINS, max(len(values) // 10, 1)) + 1)[1:-1]
+    for d, edges in enumerate(partitioning.edges):
+        cuts = np.unique(np.concatenate([edges, np.quantile(values[:, d], quantiles)]).astype(np.float32))
+        bins = np.searchsorted(cuts, values[:, d], side="right")
+        for i, factor in enumerate(factors):
+            joint = _count(labels[:, i], factor.size, bins, len(cuts) + 1)
+            of_factor, of_bins = joint.sum(axis=1), joint.sum(axis=0)
+            chance = ((of_factor > 0).sum() - 1) * ((of_bins > 0).sum() - 1) / (2 * len(values))
+            whole = _entropy(of_factor) - chance
+            if whole > 0:
+                shared = _entropy(of_factor) + _entropy(of_bins) - _entropy(joint) - chance
+                result[d, i] = min(max(shared / whole, 0.0), 1.0)
     return result
+
+
+def _entropy(counts: NDArray[np.int64]) -> float:
+    """Entropy in nats of counts of any shape."""
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,11 @@ class Region:
     def f1(self) -> float:
         """Harmonic mean of precision and recall."""
         return _f1(self.precision, self.recall)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is the whole dimension, one that was not cut."""
+        return self.intervals == ((-math.inf, math.inf),)
 
     def contains(self, values: Tensor) -> Tensor:
         """Which values (n,) lie inside: bool (n,)."""
@@ -224,8 +235,11 @@ class AtomicAction:
         return _f1(self.precision, self.recall)
 
     def best(self) -> AtomicAction:
-        """The same action on its single best dimension, the one with the highest F1 alone (not MDA)."""
-        at = max(range(len(self.regions)), key=lambda index: self.regions[index].f1)
+        """The same action on its single best dimension, the one with the highest F1 alone (not MDA).
+
+        A dimension that was not cut comes last: alone it would tell nothing.
+        """
+        at = max(range(len(self.regions)), key=lambda i: (not self.regions[i].is_whole, self.regions[i].f1))
         region = self.regions[at]
         return replace(self, regions=(region,), precision=region.precision, recall=region.recall,
                        rows=None if self.rows is None else self.rows[:, at:at + 1])
@@ -296,7 +310,7 @@ class ActionSet:
         factors: the factors, in the order of the states' columns.
         actions: all actions.
         ownership: one entry for each attribute of each factor.
-        information: (d, M), share of each factor's entropy that each dimension's partitions explain.
+        information: (d, M), share of each factor's entropy that each dimension's codes explain.
         partitioning: the partitions.
         distribution: what the actions draw from.
         marginals: per dimension all of its partitions, with the codes' distribution in each.
@@ -388,14 +402,15 @@ def find_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, partitio
 
     The paper gives an attribute an action if it co-occurs uniquely with partitions. Made precise:
 
-    1. *Dimensions.* A dimension belongs to the factor whose entropy its partitions explain best,
-       I(partition; factor) / H(factor), if that share is at least `informs`. So no two factors share one, and
-       acting on a factor leaves what is present of every other as it is.
+    1. *Dimensions.* A dimension belongs to the factor whose entropy its codes explain best, I(code; factor) /
+       H(factor), if that share is at least `informs`. So no two factors share one, and acting on a factor
+       leaves what is present of every other as it is.
     2. *Partitions.* In each dimension of the factor, a partition belongs to attribute k if k makes up at
        least half of it, and it holds at least 5 % of k. Attributes count as equally frequent here, as in the
        row-normalised co-occurrence matrix. Where a factor has several dimensions, this is judged among the
        codes that lie where k is at home in the other dimensions (partitions that hold at least half as many
        of k as its fullest one): hues on a circle share every partition, only the intersection names one.
+       A dimension that was not cut belongs whole to every attribute.
     3. *Region.* R is the product over the dimensions. Precision is P(k given R), attributes equally frequent;
        recall is P(R given k). Attribute k owns R if precision >= `majority`, F1 >= `threshold` and R holds at
        least three of its observations. Two attributes that share their partitions have a precision near one
@@ -403,6 +418,11 @@ def find_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, partitio
 
     With one dimension, regions of different attributes never overlap. The paper's literal reading, one
     attribute and one dimension, is `.best()`.
+
+    Departure: the paper speaks of dimensions in which the attribute owns partitions. A dimension may carry a
+    factor without showing modes, above all among few codes. It cannot tell attributes apart, but the generator
+    reads it: acting on it too (at the attribute's own place, with the attribute's own spread) is what makes
+    the generated images show the attribute. Chapter 7 compares one dimension with all.
 
     What an action draws from, fitted on the attribute's codes inside R:
 
@@ -436,7 +456,7 @@ def find_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, partitio
         raise suggest("distribution", distribution, DISTRIBUTIONS)
     labels, places = _labelled_places(states, codes, partitioning, factors)
     values = codes_array(codes)
-    information = _information(_cooccurrence(labels, places, partitioning, factors), partitioning)
+    information = _information(values, labels, partitioning, factors)
     ownership, actions = [], []
     for i, factor in enumerate(factors):
         dimensions = [d for d in range(len(information)) if information[d, i] >= max(informs, 1e-9)
@@ -454,7 +474,7 @@ def find_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, partitio
                       for dimension in range(partitioning.n_dimensions))
     reservoir = None
     if distribution == "empirical":
-        reservoir = torch.from_numpy(np.ascontiguousarray(values[::-(-len(values) // RESERVOIR)]))
+        reservoir = torch.from_numpy(np.ascontiguousarray(values[_spread_rows(len(values), RESERVOIR)]))
     return ActionSet(factors, tuple(actions), tuple(ownership), information, partitioning, distribution,
                      marginals, reservoir)
 
@@ -468,7 +488,7 @@ def unlabelled_actions(codes: ArrayLike | Tensor, partitioning: Partitioning, *,
     cut = [d for d, size in enumerate(partitioning.sizes) if size > 1]
     factors = [Factor(f"code {d}", tuple(f"partition {a}" for a in range(partitioning.sizes[d])), "ordered")
                for d in cut]
-    return find_actions(partitioning.assign(codes)[:, cut], codes, partitioning, factors,
+    return find_actions(partitioning.assign(codes)[:, cut], codes, partitioning, factors, informs=0.99,
                         distribution=distribution)
 
 
@@ -524,7 +544,10 @@ class _Cells:
             share = self.by_partition(axis, everywhere)[attribute]
             home.append(self.inside(axis, np.flatnonzero((share > 0) & (share >= 0.5 * share.max()))))
         owned = []
-        for axis in range(len(self.sizes)):
+        for axis, size in enumerate(self.sizes):
+            if size == 1:
+                owned.append((0,))
+                continue
             others = np.logical_and.reduce([everywhere, *home[:axis], *home[axis + 1:]])
             shares = self.by_partition(axis, others)
             mine = shares[attribute]
@@ -592,6 +615,13 @@ def _truncated_normal(uniform: Tensor, low: Tensor, high: Tensor, mean: Tensor, 
     below, above = torch.special.ndtr((low - mean) / scale), torch.special.ndtr((high - mean) / scale)
     place = (below + uniform * (above - below)).clamp(1e-12, 1 - 1e-12)
     return torch.where(std > 0, mean + scale * torch.special.ndtri(place), mean)
+
+
+def _spread_rows(n: int, most: int) -> NDArray[np.int64]:
+    """Rows 0..n-1, or `most` of them spread evenly in an order that no grid's period resonates with."""
+    if n <= most:
+        return np.arange(n)
+    return (np.arange(most) * (math.sqrt(5) - 1) / 2 % 1 * n).astype(np.int64)
 
 
 def _f1(precision: float, recall: float) -> float:

@@ -93,7 +93,7 @@ class Partitioning:
 
 
 def find_partitions(codes: ArrayLike | Tensor, *, bandwidth: str | float = "supported",
-                    prominence: float = 0.3, significance: float = 1.0,
+                    prominence: float = 0.2, significance: float = 1.0,
                     inactive: float = INACTIVE) -> Partitioning:
     """Cut each code dimension at the minima of its density (the paper's atomic partitions).
 

@@ -276,7 +276,7 @@ def test_perfect_codes_give_every_attribute_its_partition():
     assert actions.dimensions(0) == (0,) and actions.dimensions("factor 1") == (1,)
     assert [a.attribute for a in actions.of(0)] == [0, 1, 2, 3] and actions.missing(0) == []
     assert np.allclose(actions.uniqueness(0), 1)
-    assert np.allclose(actions.information, [[1, 0], [0, 1], [0, 0]], atol=2e-3)
+    assert np.allclose(actions.information, [[1, 0], [0, 1], [0, 0]], atol=0.02)
     assert [a.regions[0].partitions for a in actions.of(1)] == [(0,), (1,), (2,)]
     table = actions.table()
     assert table.owned.all() and table.support.sum() == 2 * len(states)
@@ -342,6 +342,31 @@ def test_a_circle_is_told_by_the_intersection_of_its_two_dimensions():
         here = (states[:, 0] == attribute)
         assert alone.recall == pytest.approx(alone.present(codes)[here].float().mean().item(), abs=1e-6)
         assert action.recall == pytest.approx(action.present(codes)[here].float().mean().item(), abs=1e-6)
+
+
+def test_a_dimension_without_modes_that_carries_the_factor_is_acted_on_too():
+    states, codes, factors = grid_data()
+    smooth = 0.7 * states[:, :1] + torch.randn(len(states), 1, generator=seeded())  # one mode, but it leans
+    codes = torch.cat([codes, smooth], dim=1)
+    actions = actions_of(states, codes, factors)
+    assert actions.partitioning.sizes == (4, 3, 1, 1)
+    assert actions.dimensions(0) == (0, 3) and actions.dimensions(1) == (1,)
+    assert np.allclose(actions.uniqueness(0), 1)
+    for attribute, action in enumerate(actions.of(0)):
+        assert action.regions[1].is_whole and action.best().dimensions == (0,)
+        drawn = action.sample(4000, seeded())[:, 1]
+        assert drawn.mean() == pytest.approx(0.7 * attribute, abs=0.15)
+        assert drawn.std() == pytest.approx(1, abs=0.1)
+    alone = find_actions(states, codes[:, 2:], find_partitions(codes[:, 2:]), factors, informs=0.01)
+    assert alone.missing(0) == [0, 1, 2, 3]  # it tells nobody
+
+
+def test_what_is_kept_of_a_grid_in_order_does_not_resonate_with_its_period():
+    states = torch.cartesian_prod(torch.arange(8), torch.arange(400), torch.arange(15))
+    codes = states[:, [0, 2]].float() + 0.05 * torch.randn(len(states), 2, generator=seeded())
+    actions = actions_of(states[:, :1], codes, [factor_of(8)], distribution="empirical")
+    assert len(actions.reservoir) == 10_000
+    assert torch.bincount(actions.reservoir[:, 1].round().long()).float().std() < 10
 
 
 def test_no_dimension_serves_two_factors():
