@@ -42,6 +42,7 @@ from . import models, plots, training, worlds
 from .errors import InputError, suggest
 from .files import ROOT, atomic_write, results_folder, sha256
 from .worlds import World
+from .worlds.arrays import ArrayWorld
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,10 +106,8 @@ class Chapter:
         With `checkpoint="train"` always the latter. A checkpoint given as a path concerns `c.model` alone.
         """
         name, seed = model or self.model_name, self.seed if seed is None else seed
-        path = training.release_path(self.world.name, self.image_size, name, seed)
-        if self.checkpoint != "train" and path.is_file():
-            return self._load(path)
-        return self.train(name, seed=seed, steps=steps)
+        path = None if self.checkpoint == "train" else self._released(name, seed)
+        return self._load(path) if path else self.train(name, seed=seed, steps=steps)
 
     def train(self, model: str | None = None, *, seed: int | None = None, steps: int | None = None,
               keep: bool = True, **options: Any) -> models.VAE:
@@ -155,8 +154,15 @@ class Chapter:
             return None
         if self.checkpoint != "auto":
             return Path(self.checkpoint).expanduser()
-        path = training.release_path(self.world.name, self.image_size, self.model_name, self.seed)
-        return path if path.is_file() else None
+        return self._released(self.model_name, self.seed)
+
+    def _released(self, model: str, seed: int) -> Path | None:
+        """The released checkpoint, if there is one and its world is ours: your `mnist.npz` is not MNIST."""
+        path = training.release_path(self.world.name, self.image_size, model, seed)
+        if not path.is_file():
+            return None
+        source = models.load(path).provenance.get("source", self.world.source)
+        return path if source == self.world.source else None
 
     def _load(self, path: Path) -> models.VAE:
         """Load a checkpoint and see that it fits this world.
@@ -207,8 +213,12 @@ class Chapter:
                       name: str = "sample") -> tuple[Tensor, Tensor, Tensor]:
         """Draw and encode n observations (default `n_observations`); most pictures are not kept.
 
+        A twin's states are drawn anew each time. Of stored observations none is drawn twice: were 200 pictures
+        encoded 50,000 times, every one of them would look like a mode of the density. So there are at most as
+        many as the data hold, and two samples with different names overlap.
+
         Args:
-            n: how many.
+            n: how many, at most.
             keep: the pictures of this many, the first ones, are returned; the codes of all are. 480,000
                 pictures of 64x64 would take 24 GB, their codes take 19 MB.
             model: whose codes (default `c.model`).
@@ -222,12 +232,18 @@ class Chapter:
         if n < 1:
             raise InputError(f"a sample of n = {n} observations cannot be drawn: expected at least 1.")
         world, size, generator = self.world, self.world.image_size, self.generator_for(name)
+        stored = torch.randperm(world.n, generator=generator) if isinstance(world, ArrayWorld) else None
+        n = n if stored is None else min(n, len(stored))
         kept = torch.empty(min(n, keep), world.channels, size, size)
         states = torch.empty(n, len(world.factors), dtype=torch.int64)
         codes = torch.empty(n, model.n_codes)
         for start in range(0, n, CHUNK):
             rows = slice(start, min(start + CHUNK, n))
-            pictures, states[rows] = world.sample(rows.stop - start, generator)
+            if stored is None:
+                pictures, states[rows] = world.sample(rows.stop - start, generator)
+            else:
+                pictures = world.observation(stored[rows])
+                states[rows] = torch.from_numpy(world.labels[stored[rows].numpy()])
             codes[rows] = model.encode(pictures).cpu()
             if start < len(kept):
                 kept[rows] = pictures[:len(kept) - start].cpu()
@@ -319,6 +335,10 @@ class Chapter:
                 "checkpoint_sha256": sha256(path) if path else None, "released": bool(self.released),
                 "train_steps": provenance.get("steps"), "n_observations": self.n_observations,
                 "torch": torch.__version__.split("+")[0]}
+
+    def progress(self, told: str) -> contextlib.AbstractContextManager[None]:
+        """Around something long of your own: its stderr becomes one line that is updated in place."""
+        return _heartbeat(told)
 
     # --- the page -------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from PIL import Image
 from inc_lib import chapter, models, plots, training, worlds
 from inc_lib.errors import InputError
 from inc_lib.files import ROOT
+from inc_lib.worlds.arrays import ArrayWorld
 from inc_lib.worlds.base import Factor, World
 
 
@@ -449,3 +450,30 @@ def test_papermill_sees_a_failed_cell_and_one_sentence(tmp_path):
     failed = [result for cell in nbformat.read(output, 4).cells if cell.cell_type == "code"
               for result in cell.outputs if result.output_type == "error"]
     assert len(failed) == 1 and len(failed[0].traceback) == 1 and failed[0].ename == "InputError"
+
+
+def stored(n: int, name: str = "mine", source: str = "yours"):
+    images = np.zeros((n, 32, 32, 1), np.uint8)
+    images[:, :, :, 0] += np.arange(n, dtype=np.uint8)[:, None, None]
+    return ArrayWorld(name=name, source=source, images=images, labels=np.arange(n)[:, None],
+                      factors=[Factor("place", tuple(range(n)))], image_size=32)
+
+
+def test_no_stored_observation_is_encoded_twice(house):
+    c = begin(model="beta-tcvae")
+    c.world = stored(30)
+    observations, states, codes = c.encode_sample()
+    assert len(observations) == len(codes) == 30 and sorted(states[:, 0].tolist()) == list(range(30))
+    assert torch.equal((observations[:, 0, 0, 0] * 255).round().long(), states[:, 0])
+    assert len(c.encode_sample(7)[1].unique()) == 7
+
+
+def test_a_released_checkpoint_of_a_namesake_is_not_taken(house):
+    c = begin(model="beta-tcvae")
+    c.world = stored(30, name="digits", source="published")
+    path = training.release_path("digits", 32, "beta-tcvae", 0)
+    models.save(models.build("beta-tcvae", channels=1, image_size=32), path,
+                {"world": "digits", "source": "published"})
+    assert c._checkpoint() == path
+    c.world = stored(30, name="digits")
+    assert c._checkpoint() is None
