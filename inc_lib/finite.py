@@ -464,7 +464,7 @@ def contexts_held(states: Tensor, factors: Sequence[Factor], factor: int, *, mos
     attributes = torch.zeros(factors[factor].size, 1, dtype=torch.bool)
     attributes[states[:, factor]] = True
     shown = [[factors[j].values[a] for j, a in zip(others, context, strict=True)] for context in column_of]
-    names = [" ".join(value if isinstance(value, str) else f"{value:.3g}" for value in values)
+    names = [" ".join(value if isinstance(value, str) else f"{value:.3g}" for value in values) or "any"
              for values in shown]
     if max(map(len, names)) > LONGEST_NAME:
         names = [str(number + 1) for number in range(len(names))]

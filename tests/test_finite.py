@@ -204,7 +204,8 @@ def test_contexts_held_of_a_huge_grid_shows_what_occurs():
 
 def test_contexts_held_of_a_single_factor():
     held = contexts_held(torch.tensor([[0], [2]]), [Factor("b", (0, 1, 2))], 0)
-    assert held.contexts.shape == (1, 0) and held.explicit.tolist() == [[True], [False], [True]]
+    assert held.names == ["any"] and held.contexts.shape == (1, 0)
+    assert held.explicit.tolist() == [[True], [False], [True]]
 
 
 def test_dataset_states(world):
