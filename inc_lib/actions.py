@@ -32,7 +32,7 @@ __all__ = ["ActionSet", "AtomicAction", "CooccurrenceMatrix", "Ownership", "Part
 DISTRIBUTIONS = ("normal", "uniform", "empirical")
 
 LEAST_SHARE = 0.05      # a partition that holds less of an attribute's codes is a stray, not its place
-LEAST_SUPPORT = 3       # observations an action is fitted on, at least
+LEAST_SUPPORT = 5       # observations an action is fitted on, at least
 CELLS = 2**22           # cells of a product of dimensions that are counted in one array
 BINS = 32               # quantile bins in which a dimension's information is measured
 RESERVOIR = 10_000      # codes kept to draw the dimensions that no action touches
@@ -107,8 +107,9 @@ def _information(values: NDArray[np.float32], labels: NDArray[np.int64], partiti
                  factors: Sequence[Factor]) -> NDArray[np.float64]:
     """I(code; factor) / H(factor) of each dimension and factor: (d, M) in [0, 1].
 
-    Codes are binned at the partitions' edges and at 31 quantiles (fewer where there are few codes). What chance
-    gives, about (bins - 1)(attributes - 1) / 2n, is taken off both terms, as the adjusted mutual information
+    Codes are binned at the partitions' edges and at 31 quantiles (fewer where there are few codes). What
+    chance gives, about (bins - 1)(attributes - 1) / 2n, is taken off both terms, as the adjusted mutual
+    information
     does: a dimension that knows nothing gets 0, one that knows all gets 1.
     """
     result = np.zeros((partitioning.n_dimensions, len(factors)))
@@ -403,8 +404,8 @@ def find_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, partitio
     The paper gives an attribute an action if it co-occurs uniquely with partitions. Made precise:
 
     1. *Dimensions.* A dimension belongs to the factor whose entropy its codes explain best, I(code; factor) /
-       H(factor), if that share is at least `informs`. So no two factors share one, and acting on a factor
-       leaves what is present of every other as it is.
+       H(factor), if that share is at least `informs` and the dimension is not inactive. So no two factors
+       share one, and acting on a factor leaves what is present of every other as it is.
     2. *Partitions.* In each dimension of the factor, a partition belongs to attribute k if k makes up at
        least half of it, and it holds at least 5 % of k. Attributes count as equally frequent here, as in the
        row-normalised co-occurrence matrix. Where a factor has several dimensions, this is judged among the
@@ -413,16 +414,16 @@ def find_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, partitio
        A dimension that was not cut belongs whole to every attribute.
     3. *Region.* R is the product over the dimensions. Precision is P(k given R), attributes equally frequent;
        recall is P(R given k). Attribute k owns R if precision >= `majority`, F1 >= `threshold` and R holds at
-       least three of its observations. Two attributes that share their partitions have a precision near one
+       least five of its observations. Two attributes that share their partitions have a precision near one
        half, so neither owns them: both are `missing`.
 
     With one dimension, regions of different attributes never overlap. The paper's literal reading, one
     attribute and one dimension, is `.best()`.
 
     Departure: the paper speaks of dimensions in which the attribute owns partitions. A dimension may carry a
-    factor without showing modes, above all among few codes. It cannot tell attributes apart, but the generator
-    reads it: acting on it too (at the attribute's own place, with the attribute's own spread) is what makes
-    the generated images show the attribute. Chapter 7 compares one dimension with all.
+    factor without showing modes, above all among few codes. It cannot tell attributes apart, but the
+    generator reads it: acting on it too (at the attribute's own place, with the attribute's own spread) is
+    what makes the generated images show the attribute. Chapter 7 compares one dimension with all.
 
     What an action draws from, fitted on the attribute's codes inside R:
 
@@ -459,8 +460,8 @@ def find_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, partitio
     information = _information(values, labels, partitioning, factors)
     ownership, actions = [], []
     for i, factor in enumerate(factors):
-        dimensions = [d for d in range(len(information)) if information[d, i] >= max(informs, 1e-9)
-                      and information[d].argmax() == i]
+        dimensions = [d for d, shares in enumerate(information) if shares[i] >= max(informs, 1e-9)
+                      and shares.argmax() == i and not partitioning.inactive[d]]
         cells = _Cells.of(labels[:, i], factor.size, places, partitioning, dimensions)
         for attribute in range(factor.size):
             entry = cells.ownership(i, attribute, majority, threshold)

@@ -357,7 +357,9 @@ def test_a_dimension_without_modes_that_carries_the_factor_is_acted_on_too():
         drawn = action.sample(4000, seeded())[:, 1]
         assert drawn.mean() == pytest.approx(0.7 * attribute, abs=0.15)
         assert drawn.std() == pytest.approx(1, abs=0.1)
-    alone = find_actions(states, codes[:, 2:], find_partitions(codes[:, 2:]), factors, informs=0.01)
+    codes[:, 2] = 0.001 * states[:, 0]  # a collapsed dimension that knows it too is left alone
+    assert actions_of(states, codes, factors).dimensions(0) == (0, 3)
+    alone = actions_of(states, codes[:, 3:], factors, informs=0.01)
     assert alone.missing(0) == [0, 1, 2, 3]  # it tells nobody
 
 

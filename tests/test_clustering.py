@@ -197,7 +197,8 @@ def test_a_seed_repeats_and_the_batch_size_does_not_change_the_labels():
 
 @pytest.mark.parametrize(("options", "found"), [
     ({"n": 0}, "n is 0"), ({"n": 2.5}, "n is 2.5"), ({"n": True}, "n is True"),
-    ({"batch_size": 0}, "batch_size"), ({"codes": None}, "pass codes"), ({"codes": torch.zeros(3, 2)}, "2 dimensions"),
+    ({"batch_size": 0}, "batch_size"), ({"codes": None}, "pass codes"),
+    ({"codes": torch.zeros(3, 2)}, "2 dimensions"),
     ({"sampling": "partition"}, "did you mean 'partitions'"), ({"factor": "hues"}, "did you mean 'hue'"),
 ])
 def test_bad_options_fail_before_the_first_image(options, found):
@@ -219,7 +220,7 @@ def test_a_factor_without_actions_is_said_in_a_sentence():
 
 
 def test_a_million_images_are_never_held():
-    """By counting, not by the clock: no batch exceeds the size asked for, and batches die as others are born."""
+    """By counting: no batch exceeds the size asked for, and batches die as others are born."""
     model, _, observations, actions = perfect()
     stream = implicit_clusters(model, actions, 250_000, factor=0, codes=model.encode(observations),
                                batch_size=50_000, generator=seeded())
