@@ -557,7 +557,7 @@ def _explained(index: np.ndarray, states: np.ndarray) -> np.ndarray:
 
 
 def _rug(axes: Axes, x: np.ndarray, colours: Any, *, low: float = -0.40, high: float = -0.08,
-         most: int = 800) -> None:
+         most: int = 500) -> None:
     """Points at x and anywhere between low and high, thinned to `most`: a rug with room for its points."""
     rng = np.random.default_rng(0)
     chosen = rng.permutation(len(x))[:most]
@@ -799,7 +799,7 @@ def partition_comparison(codes_1d: Any, attributes: Any, methods: Mapping[str, A
         bounds = np.concatenate([[low], cuts[(cuts > low) & (cuts < high)], [high]])
         for k in range(0, len(bounds) - 1, 2):
             axes.axvspan(bounds[k], bounds[k + 1], color=MUTED, alpha=0.13, linewidth=0)
-        _rug(axes, x, _attribute_colour(factor, attributes), low=0.12, high=0.88, most=2000)
+        _rug(axes, x, _attribute_colour(factor, attributes), low=0.12, high=0.88, most=1500)
         for cut in bounds[1:-1]:
             axes.axvline(cut, color=INK, linewidth=1.3)
         axes.set_ylim(0, 1)
