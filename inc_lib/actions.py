@@ -108,8 +108,7 @@ def _information(values: NDArray[np.float32], labels: NDArray[np.int64], partiti
     """I(code; factor) / H(factor) of each dimension and factor: (d, M) in [0, 1].
 
     Codes are binned at the partitions' edges and at 31 quantiles (fewer where there are few codes). What
-    chance gives, about (bins - 1)(attributes - 1) / 2n, is taken off both terms, as the adjusted mutual
-    information
+    chance gives, about (bins - 1)(attributes - 1) / 2n, is taken off both terms, as adjusted mutual information
     does: a dimension that knows nothing gets 0, one that knows all gets 1.
     """
     result = np.zeros((partitioning.n_dimensions, len(factors)))
@@ -406,8 +405,8 @@ def find_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, partitio
     1. *Dimensions.* A dimension belongs to the factor whose entropy its codes explain best, I(code; factor) /
        H(factor), if that share is at least `informs` and the dimension is not inactive. So no two factors
        share one, and acting on a factor leaves what is present of every other as it is.
-    2. *Partitions.* In each dimension of the factor, a partition belongs to attribute k if k makes up at
-       least half of it, and it holds at least 5 % of k. Attributes count as equally frequent here, as in the
+    2. *Partitions.* In each dimension of the factor, a partition belongs to attribute k if k makes up more
+       than half of it, and it holds at least 5 % of k. Attributes count as equally frequent here, as in the
        row-normalised co-occurrence matrix. Where a factor has several dimensions, this is judged among the
        codes that lie where k is at home in the other dimensions (partitions that hold at least half as many
        of k as its fullest one): hues on a circle share every partition, only the intersection names one.
@@ -553,7 +552,7 @@ class _Cells:
             shares = self.by_partition(axis, others)
             mine = shares[attribute]
             large = (mine > 0) & (mine >= LEAST_SHARE * mine.sum())
-            owned.append(tuple(int(a) for a in np.flatnonzero(large & (mine >= 0.5 * shares.sum(axis=0)))))
+            owned.append(tuple(int(a) for a in np.flatnonzero(large & (mine > 0.5 * shares.sum(axis=0)))))
         return tuple(owned)
 
     def score(self, attribute: int, cells: NDArray[np.bool_]) -> tuple[float, float]:
