@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
+from scipy.stats import chi2
 from torch import Tensor
 
 from . import clustering
@@ -349,12 +350,31 @@ def spread(frame: pd.DataFrame, columns: Mapping[str, str], *, share: float = 0.
             "bands": {name: (low[column], high[column]) for name, column in columns.items()}}
 
 
-def agrees(frame: pd.DataFrame, column: str, expected: Callable[[float], float], *, errors: float = 5.0,
-           tolerance: float = 0.005) -> bool:
-    """Whether the mean of a column is, at every value, within some standard errors of what paper says."""
+def agrees(frame: pd.DataFrame, column: str, law: Callable[[float], float], *, units: int,
+           tolerance: float = 0.005, level: float = 1e-4) -> bool:
+    """Whether measured shares are what a law derived on paper says: one chi-square test over all values.
+
+    The standard error is the law's own, sqrt(P (1 - P) / (units * repeats)), not the sample's: where a miss is
+    rare, no repeat may show one, and a sample's spread of 0 would reject a law that is exactly right.
+
+    Args:
+        frame: from `sweep`.
+        column: a share, the mean of independent units.
+        law: from a value of the degree to the chance P.
+        units: independent units in one repeat (pictures; columns where pictures of a column depend on each
+            other, which is on the safe side).
+        tolerance: of each share, for what finitely many draws miss; gaps are counted beyond it.
+        level: chance of rejecting a law that is right, at most about this.
+    """
     by_value = frame[column].groupby(level=0)
-    gap = (by_value.mean() - [float(expected(value)) for value in by_value.mean().index]).abs()
-    return bool((gap <= errors * by_value.sem() + tolerance).all())
+    mean, repeats = by_value.mean(), by_value.count()
+    chance = pd.Series([float(law(value)) for value in mean.index], mean.index)
+    gap = ((mean - chance).abs() - tolerance).clip(lower=0)
+    variance = chance * (1 - chance) / (units * repeats)
+    if (gap[variance <= 0] > 0).any():
+        return False
+    score = (gap ** 2 / variance)[variance > 0].sum()
+    return bool(score <= chi2.isf(level, max((variance > 0).sum(), 1)))
 
 
 def overlay(figure: Figure, laws: Mapping[str, Callable[[Tensor], Tensor]], *, colour: str) -> Figure:

@@ -1,6 +1,7 @@
 """A finite world: what can be counted on paper is counted here."""
 import math
 
+import pandas as pd
 import pytest
 import torch
 
@@ -246,15 +247,15 @@ def test_bound_where_there_is_nothing(whole, known):
 def test_sweeps_follow_the_laws_of_chapter_1(whole, known):
     options = {"actions": known, "repeats": 40, "draws": 100, "seed": 1}
     misread = sweep(whole, "h_error", [0.0, 0.3, 1.0], **options)
-    assert agrees(misread, "returned", lambda p: 1 - p)
-    assert agrees(misread, "reconstructed_kept", lambda p: 1 - p * (1 - p / 2) ** 2)
+    assert agrees(misread, "returned", lambda p: 1 - p, units=24)
+    assert agrees(misread, "reconstructed_kept", lambda p: 1 - p * (1 - p / 2) ** 2, units=8)
     assert misread["implicit_kept"].min() == misread["reconstructed_right"].min() == 1
     misdrawn = sweep(whole, "g_error", [0.0, 0.3, 1.0], **options)
     for column in ("returned", "reconstructed_kept", "implicit_kept", "implicit_right"):
-        assert agrees(misdrawn, column, lambda q: 1 - q)
+        assert agrees(misdrawn, column, lambda q: 1 - q, units=24)
     kept = sweep(whole, "kept", [0.2, 0.6], **options)
-    assert agrees(kept, "implicit_covers", lambda rho: 1 - (1 - rho) ** 3)
-    assert not agrees(kept, "implicit_covers", lambda rho: rho)
+    assert agrees(kept, "implicit_covers", lambda rho: 1 - (1 - rho) ** 3, units=8)
+    assert not agrees(kept, "implicit_covers", lambda rho: rho, units=8)
     turned = sweep(whole, "rotation", [0, 40], **options | {"repeats": 2})
     assert turned["redrawn"].min() == 1 and turned.loc[40, "returned"].max() < 0.7
 
@@ -283,3 +284,35 @@ def test_spread_and_overlay(whole, known):
     before = len(figure.axes[0].lines)
     overlay(figure, {"share": lambda x: x, "all": lambda x: 1.0}, colour=plots.INK)
     assert len(figure.axes[0].lines) == before + 2 and "derived beforehand: share, all" in figure.alt
+
+
+def shares(values):
+    """A frame as `sweep` gives it: value -> the share in each repeat."""
+    rows = {(value, repeat): share for value, repeats in values.items() for repeat, share in enumerate(repeats)}
+    return pd.DataFrame({"share": pd.Series(rows)})
+
+
+def test_agrees_where_a_rare_miss_did_not_happen():
+    """No miss in 16 repeats of 15 columns at P = 0.992: likely (1 in 7), though the sample's spread is 0."""
+    assert agrees(shares({0.7: [1.0] * 16}), "share", lambda rho: 1 - (1 - rho) ** 4, units=15)
+
+
+def test_agrees_where_nothing_is_left_to_chance():
+    certain = shares({0.1: [1.0, 1.0], 0.2: [1.0, 0.998]})
+    assert agrees(certain, "share", lambda _: 1.0, units=60)
+    assert not agrees(shares({0.1: [1.0, 0.9]}), "share", lambda _: 1.0, units=60)
+
+
+def test_agrees_rarely_rejects_what_is_right_and_mostly_what_is_wrong():
+    def rejected(size):
+        """How often datasets of a law with columns of 4 are said not to follow one with `size`."""
+        times = 0
+        for trial in range(300):
+            taken = torch.rand(6, 16, 15, 4, generator=generator(trial)) < rho[:, None, None, None]
+            frame = shares(dict(zip(rho.tolist(), taken.any(3).float().mean(2).tolist(), strict=True)))
+            times += not agrees(frame, "share", lambda share: 1 - (1 - share) ** size, units=15)
+        return times / 300
+
+    rho = torch.tensor([0.1, 0.2, 0.3, 0.5, 0.7, 0.9], dtype=torch.float64)
+    assert rejected(4) <= 0.01
+    assert rejected(3) > 0.7 and rejected(2) == 1
