@@ -112,7 +112,7 @@ def find_partitions(codes: ArrayLike | Tensor, *, bandwidth: str | float = "supp
     another.
 
     `bandwidth="supported"` takes the largest bandwidth, from Silverman's downwards, at which the most minima
-    count. Silverman's rule knows only the overall spread, so it blurs ten modes of 3,000 codes into three;
+    count. Silverman's rule knows only the overall spread, so it blurs ten modes of 3,000 codes into four;
     ISJ follows every wiggle of a flat or heavy-tailed density. `benchmarks/partitioning.py` compares the
     rules on densities whose number of modes is known, from 50 to 480,000 codes, and records the outcome.
 
