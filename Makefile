@@ -37,10 +37,7 @@ release: book
 	$(BIN)/python -m inc_lib.book release runs/$(PROFILE)
 
 train: $(ENV)/.installed
-	$(BIN)/python -m inc_lib.oracle train --world shapes3d-twin --image-size 32 --release
-	$(BIN)/python -m inc_lib.training --world shapes3d-twin --image-size 32 --model ada-gvae --steps 300000 \
-		--learning-rate 5e-4 --pairs half-one --decay 0.2 --release
-	$(BIN)/python -m inc_lib.training --world shapes3d-twin --image-size 32 --model beta-tcvae --steps 40000 --release
+	sh workflow/train.sh
 
 bench: $(ENV)/.installed
 	for file in $(filter-out benchmarks/report.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
