@@ -289,6 +289,8 @@ def _default_output(notebook: Path, profile: str, given: Mapping[str, Any], root
 # -- command line ----------------------------------------------------------------------------------
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to Ctrl-C
     parser = argparse.ArgumentParser(
         prog="python -m inc_lib.run", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Execute one chapter: check its parameters, run it, write its page only on success.",
