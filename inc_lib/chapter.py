@@ -261,7 +261,7 @@ class Chapter:
         """Ours to vouch for: a built-in world, and a released model if any."""
         return self.world.source != "yours" and self.released is not False
 
-    def claim(self, text: str, holds: Any, *, strict_smoke: bool = False, always: bool = False) -> bool:
+    def claim(self, text: str, holds: Any, *, strict_smoke: bool = False, always: bool = False) -> None:
         """Say whether what the text claims holds in this run.
 
         Args:
@@ -283,7 +283,6 @@ class Chapter:
                  f"{_inline(text)}</p>", f"{verdict}: {text}")
         if not holds and (always or self.strict or (strict_smoke and self._built_in)):
             raise BrokenClaim(f"claimed, and not so: {text}")
-        return holds
 
     def contract(self, name: str, value: Any, digits: int = 2) -> None:
         """One line of rounded values, the only lines that nbval compares between runs."""
@@ -300,8 +299,8 @@ class Chapter:
         display({f"{prefix}text/plain": format(value, fmt)}, raw=True,
                 metadata={"scrapbook": {"name": name, "mime_prefix": prefix}})
 
-    def record(self, **values: float | int | bool | None) -> Path:
-        """Merge numbers into results/<profile>/<dataset>/<model>/s<seed>/<chapter>.json; returns its path.
+    def record(self, **values: float | int | bool | None) -> None:
+        """Merge numbers into `record_path`, results/<profile>/<dataset>/<model>/s<seed>/<chapter>.json.
 
         A run starts from an empty record, so nothing stale survives; the file is written whole each time.
         True and False are kept as 1 and 0. None means not measurable.
@@ -310,18 +309,21 @@ class Chapter:
             InputError: a value is NaN, infinite, or no single number.
         """
         self._numbers |= {name: _scalar(name, value) for name, value in values.items()}
-        return self._write()
+        self._write()
 
-    def _write(self) -> Path:
+    @property
+    def record_path(self) -> Path:
+        """Where this chapter's numbers go."""
         world = re.sub(r"[^\w.-]+", "_", self.world.name)
-        folder = results_folder() / self.profile / world / self.model_name / f"s{self.seed}"
-        path = folder / f"{self.chapter}.json"
+        return (results_folder() / self.profile / world / self.model_name / f"s{self.seed}"
+                / f"{self.chapter}.json")
+
+    def _write(self) -> None:
         record = {"chapter": self.chapter, "profile": self.profile, "dataset": self.world.name,
                   "model": self.model_name, "seed": self.seed, "numbers": self._numbers,
                   "claims": self.claims, "provenance": self._provenance()}
-        with atomic_write(path) as temporary:
+        with atomic_write(self.record_path) as temporary:
             temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        return path
 
     def _provenance(self) -> dict[str, Any]:
         path = self._checkpoint_path

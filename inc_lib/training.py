@@ -213,16 +213,17 @@ class _Run:
                     f"{start_from} holds no training to start from: expected state.safetensors in it."
                 )
             about, tensors = _read_state(Path(start_from) / "state.safetensors")
+            free = {"beta": None, "changed": None}  # of the objective, not of the network
             if about["settings"]["model"] != self.settings["model"] or {
                 **about["settings"]["config"],
-                "beta": None,
-            } != {**self.network.config, "beta": None}:
+                **free,
+            } != {**self.network.config, **free}:
                 raise InputError(
                     f"{start_from} holds a {about['settings']['model']} of another shape: start from a training of "
                     "the same model, image size and number of codes."
                 )
-            changing = ("beta", "pairs", "learning_rate", "decay", "batch_size")
-            flat = about["settings"] | {"beta": about["settings"]["config"]["beta"]}
+            changing = (*free, "pairs", "learning_rate", "decay", "batch_size")
+            flat = about["settings"] | {key: about["settings"]["config"].get(key) for key in free}
             self.phases = [
                 *about["phases"],
                 {"until_step": about["done"]} | {key: flat[key] for key in changing},
@@ -397,6 +398,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--pairs", default="half-one", help="uniform, half-one, or a number")
     parser.add_argument("--beta", type=float, help="weight of the regulariser (default: the model's)")
+    parser.add_argument(
+        "--changed", type=int, help="ada-gvae: codes in which a pair may differ (default: the threshold)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
@@ -430,7 +434,11 @@ def main(arguments: list[str] | None = None) -> int:
             pairs=int(given.pairs) if given.pairs.isdigit() else given.pairs,
             device=given.device,
             compile=given.compile,
-            options={} if given.beta is None else {"beta": given.beta},
+            options={
+                key: value
+                for key, value in (("beta", given.beta), ("changed", given.changed))
+                if value is not None
+            },
         )
         path = target if given.release else folder / "model.safetensors"
         models.save(model, path, model.provenance, half=given.release)

@@ -125,6 +125,7 @@ def test_a_second_phase_goes_on_with_other_settings_and_says_so(tmp_path):
         {
             "until_step": 3,
             "beta": 1.0,
+            "changed": None,
             "pairs": "uniform",
             "learning_rate": 1e-3,
             "decay": 0.0,

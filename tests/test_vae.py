@@ -58,6 +58,22 @@ def test_tau_is_per_pair_and_the_variance_is_averaged():
     assert averaged[3].tolist() == pytest.approx([0.05, 0.1, 0.4])
 
 
+def test_a_known_number_of_changed_codes_replaces_the_threshold():
+    mean = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [3.0, 2.9, 0.1], [0.1, 0.2, 0.3]])
+    averaged, _ = average_shared(mean, torch.zeros(4, 3), changed=1)
+    assert averaged[0].tolist() == pytest.approx([0.0, 1.45, 0.05])  # the threshold would keep 3.0 and 2.9 apart
+    assert averaged[2].tolist() == pytest.approx([3.0, 1.45, 0.05])
+    assert averaged[1].tolist() == pytest.approx([0.05, 0.1, 0.0])
+    untouched, _ = average_shared(mean, torch.zeros(4, 3), changed=3)
+    assert torch.equal(untouched, mean)
+
+
+@pytest.mark.parametrize("changed", [0, -1, 11])
+def test_no_more_codes_change_than_there_are(changed):
+    with pytest.raises(InputError, match=f"changed = {changed} cannot be used: expected a number of codes"):
+        models.build("ada-gvae", channels=1, image_size=32, changed=changed)
+
+
 def test_equal_images_share_nothing_and_lose_nothing(generator):
     mean = torch.randn(3, 4, generator=generator).repeat(2, 1)
     averaged, log_variance = average_shared(mean, torch.zeros(6, 4))

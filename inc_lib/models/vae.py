@@ -130,10 +130,31 @@ class AdaGVAE(VAE):
     Then the beta-VAE objective (beta = 1) is applied to both images.
 
     Follows the paper and its released implementation, in which the KL has one direction.
+
+    Args:
+        changed: how many code dimensions a pair may differ in, where that is known: the others, those with the
+            smallest delta_i, are shared (the paper's rule for a known k). None: the threshold above.
     """
 
     name = "ada-gvae"
     needs_pairs = True
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        image_size: int,
+        n_codes: int = 10,
+        beta: float = 1.0,
+        changed: int | None = None,
+    ) -> None:
+        super().__init__(channels=channels, image_size=image_size, n_codes=n_codes, beta=beta)
+        if changed is not None and not 1 <= changed <= n_codes:
+            raise InputError(
+                f"changed = {changed} cannot be used: expected a number of codes between 1 and {n_codes}, or "
+                "None for the threshold of the paper."
+            )
+        self.config |= {"changed": changed}
 
     def loss(
         self, batch: tuple[Tensor, Tensor], generator: torch.Generator | None = None
@@ -141,14 +162,16 @@ class AdaGVAE(VAE):
         """Negative ELBO of pairs (observations a, observations b), each (n, C, H, W), and its parts."""
         observations = torch.cat(batch)
         mean, log_variance = self.posterior(observations)
-        mean, log_variance = average_shared(mean, log_variance)
+        mean, log_variance = average_shared(mean, log_variance, self.config["changed"])
         _, reconstruction, kl = self.elbo_terms(observations, mean, log_variance, generator)
         kl = kl.sum(1).mean()
         return reconstruction + self.beta * kl, {"reconstruction": reconstruction.detach(), "kl": kl.detach()}
 
 
-def average_shared(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
+def average_shared(mean: Tensor, log_variance: Tensor, changed: int | None = None) -> tuple[Tensor, Tensor]:
     """Ada-GVAE's rule on posteriors of stacked pairs (2n, d): average where a pair agrees.
+
+    With `changed` given, all but the `changed` dimensions that differ most are shared, else those below tau.
 
     Returns means and log-variances (2n, d); rows i and n + i are equal in the shared dimensions.
     """
@@ -161,8 +184,12 @@ def average_shared(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
         + variance_b.log()
         - variance_a.log()
     )
-    tau = 0.5 * (delta.amax(1, keepdim=True) + delta.amin(1, keepdim=True))
-    shared = (delta < tau).repeat(2, 1)
+    if changed is None:
+        tau = 0.5 * (delta.amax(1, keepdim=True) + delta.amin(1, keepdim=True))
+        shared = delta < tau
+    else:
+        shared = torch.ones_like(delta, dtype=torch.bool).scatter(1, delta.topk(changed, dim=1).indices, False)
+    shared = shared.repeat(2, 1)
     average_mean = (0.5 * (mean_a + mean_b)).repeat(2, 1)
     average_log_variance = (0.5 * (variance_a + variance_b)).log().repeat(2, 1)
     return torch.where(shared, average_mean, mean), torch.where(shared, average_log_variance, log_variance)
