@@ -397,7 +397,8 @@ def act_each(actions: Sequence[AtomicAction], chosen: Tensor, codes: Tensor,
 
 def find_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, partitioning: Partitioning,
                  factors: Sequence[Factor], *, threshold: float = 0.5, majority: float = 0.6,
-                 informs: float = 0.1, distribution: str = "normal") -> ActionSet:
+                 informs: float = 0.1, distribution: str = "normal",
+                 dimensions: Sequence[Sequence[int]] | None = None) -> ActionSet:
     """Which attribute owns which partitions, and the atomic action of each that owns some.
 
     The paper gives an attribute an action if it co-occurs uniquely with partitions. Made precise:
@@ -444,11 +445,15 @@ def find_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, partitio
         majority: least precision, in [0, 1]; at or below 0.5 attributes that share a partition may own it.
         informs: least share of a factor's entropy that a dimension must explain, in [0, 1].
         distribution: one of the above.
+        dimensions: of each factor, where they are known; replaces step 1.
 
     Raises:
         InputError: shapes that do not fit together, or options out of range.
     """
     factors = tuple(factors)
+    if dimensions is not None and len(dimensions) != len(factors):
+        raise InputError(f"dimensions of {len(dimensions)} factors were given, but there are {len(factors)}: "
+                         "expected a list of dimensions for each factor.")
     for name, value in (("threshold", threshold), ("majority", majority), ("informs", informs)):
         if not 0 <= value <= 1:
             raise InputError(f"{name} {value!r} is out of range: expected a number in [0, 1].")
@@ -459,9 +464,10 @@ def find_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, partitio
     information = _information(values, labels, partitioning, factors)
     ownership, actions = [], []
     for i, factor in enumerate(factors):
-        dimensions = [d for d, shares in enumerate(information) if shares[i] >= max(informs, 1e-9)
-                      and shares.argmax() == i and not partitioning.inactive[d]]
-        cells = _Cells.of(labels[:, i], factor.size, places, partitioning, dimensions)
+        own = dimensions[i] if dimensions is not None else [
+            d for d, shares in enumerate(information) if shares[i] >= max(informs, 1e-9)
+            and shares.argmax() == i and not partitioning.inactive[d]]
+        cells = _Cells.of(labels[:, i], factor.size, places, partitioning, own)
         for attribute in range(factor.size):
             entry = cells.ownership(i, attribute, majority, threshold)
             ownership.append(entry)
@@ -488,8 +494,8 @@ def unlabelled_actions(codes: ArrayLike | Tensor, partitioning: Partitioning, *,
     cut = [d for d, size in enumerate(partitioning.sizes) if size > 1]
     factors = [Factor(f"code {d}", tuple(f"partition {a}" for a in range(partitioning.sizes[d])), "ordered")
                for d in cut]
-    return find_actions(partitioning.assign(codes)[:, cut], codes, partitioning, factors, informs=0.99,
-                        distribution=distribution)
+    return find_actions(partitioning.assign(codes)[:, cut], codes, partitioning, factors,
+                        distribution=distribution, dimensions=[[d] for d in cut])
 
 
 @dataclass(frozen=True, eq=False)

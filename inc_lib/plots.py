@@ -278,7 +278,8 @@ def _sheet(pictures: np.ndarray, *, row_labels: Sequence[str] | None = None,
     rotated = False
     if col_labels is not None:
         rotated = _text_width(col_labels, size) > side + gap
-        top = (_text_width(col_labels, size) if rotated else line) + 0.06
+        most_lines = max((1 + label.count("\n") for label in col_labels), default=1)
+        top = (_text_width(col_labels, size) if rotated else line * most_lines) + 0.06
     if heading:
         top += line + 0.08
     lines = [max((1 + text.count("\n") for text in row if text), default=0) for row in titles or [[]] * rows]

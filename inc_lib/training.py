@@ -90,8 +90,9 @@ def train(
     )
     if network.needs_pairs and not world.supports_pairs:
         raise InputError(
-            f"{model} learns from pairs that differ in some factors, which {world.name!r} cannot give (fewer than "
-            "two labelled factors): use model='beta-tcvae', which needs no labels."
+            f"{model} learns from pairs that share some factors and differ in others, which {world.name!r} cannot "
+            "give (that takes two labelled factors and states that share an attribute): use model='beta-tcvae', "
+            "which needs no labels."
         )
     settings = {
         "world": world.name,

@@ -533,5 +533,8 @@ def test_without_labels_each_partition_is_an_attribute():
     actions = unlabelled_actions(codes, find_partitions(codes))
     assert [(factor.name, factor.size) for factor in actions.factors] == [("code 0", 4), ("code 1", 3)]
     assert len(actions.actions) == 7 and actions.of("code 1")[2].regions[0].partitions == (2,)
+    twice = codes[:, [0, 0, 1]]  # two codes that say the same: each keeps its own partitions
+    tied = unlabelled_actions(twice, find_partitions(twice))
+    assert [tied.dimensions(i) for i in range(3)] == [(0,), (1,), (2,)] and len(tied.actions) == 4 + 4 + 3
     nothing = unlabelled_actions(torch.zeros(5, 2), find_partitions(torch.zeros(5, 2)))
     assert nothing.actions == () and nothing.sample(3, seeded()).shape == (3, 2)
