@@ -54,10 +54,6 @@ if TYPE_CHECKING:
 CHUNK = 1024  # observations drawn and encoded at a time
 DPI = 100     # CSS pixels an inch; pictures hold twice as many
 
-# How a chapter trains where no checkpoint is released: the command line's settings, for short schedules. The
-# papers take a rate of 1e-4 and k uniform, for 300,000 steps.
-SHORT_SCHEDULE: dict[str, Any] = {"learning_rate": 5e-4, "decay": 0.2, "pairs": "half-one"}
-
 
 class BrokenClaim(AssertionError):
     """A claim of a chapter does not hold in this run. A notebook shows the sentence, without a traceback."""
@@ -111,17 +107,20 @@ class Chapter:
 
     def train(self, model: str | None = None, *, seed: int | None = None, steps: int | None = None,
               keep: bool = True, **options: Any) -> models.VAE:
-        """Train for `steps` (default `train_steps`) with the settings of SHORT_SCHEDULE.
+        """Train for `steps` (default `train_steps`) with the settings of `training.short_schedule`.
 
         Args:
             keep: keep the run in runs/models/, from where the same call goes on or takes the result, now and
                 in other chapters. False trains anew each time, which `on_step` needs to see every step.
-            options: as `training.train` takes them (learning_rate, pairs, batch_size, on_step, every,
-                options, ...).
+            options: other settings, as `training.train` takes them (learning_rate, batch_size, on_step, every,
+                ...). `pairs` or `options` replace the schedule's whole supervision.
         """
         name, seed = model or self.model_name, self.seed if seed is None else seed
         steps = steps or self.train_steps
-        settings = {**SHORT_SCHEDULE, **options}
+        settings = training.short_schedule(self.world, name)
+        if "pairs" in options:
+            settings["options"] = {}
+        settings |= options
         with _heartbeat(f"{name} learns {self.world.name}: {steps:,} steps, seed {seed}"):
             if not keep:
                 return training.train(self.world, name, steps=steps, seed=seed, device=self.device,

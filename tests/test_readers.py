@@ -292,6 +292,21 @@ def test_half_one_and_complete_grids():
     assert np.allclose(counts, [0, 0.5 + 0.5 / 3, 0.5 / 3, 0.5 / 3, 0], atol=0.02)
 
 
+@pytest.mark.parametrize(("states", "single"), [
+    (list(product(range(3), range(3))), True),
+    (list(product(range(3), range(3), range(2)))[:-1], True),           # a hole, yet neighbours everywhere
+    ([(i, j, (i + j) % 3) for i, j in product(range(3), range(3))], False),     # any change takes a second along
+    ([*product(range(3), range(3)), (3, 3)], True),                     # a state that pairs with none does not count
+    ([(0, 0), (1, 1)], False),
+])
+def test_whether_every_state_can_change_in_one_factor_alone(states, single):
+    world = array_world(states)
+    assert world.gives_single_changes is single
+    if single:
+        a, b = world.pairs(200, generator(), k=1)
+        assert ((a != b).sum(1) == 1).all()
+
+
 def test_a_constant_factor_never_counts():
     states = [[0, i, j] for i, j in product(range(3), range(3))][:-1]
     a, b = array_world(states, (1, 3, 3)).pairs(500, generator())

@@ -220,6 +220,18 @@ def test_impossible_settings_are_refused(wrong):
         training.train(Stripes(), "ada-gvae", **({"steps": 1} | wrong))
 
 
+def test_where_data_give_single_changes_short_trainings_use_them():
+    class Latin(Stripes):
+        gives_single_changes = False
+
+    assert training.short_schedule(Stripes(), "ada-gvae") == {
+        "learning_rate": 5e-4, "decay": 0.2, "pairs": 1, "options": {"changed": 1}
+    }
+    assert training.short_schedule(Latin(), "ada-gvae")["pairs"] == "half-one"
+    for world, model in ((Latin(), "ada-gvae"), (Stripes(), "beta-tcvae")):
+        assert training.short_schedule(world, model)["options"] == {}
+
+
 def test_pairs_from_a_world_without_are_refused_with_the_way_out():
     class Unlabelled(Stripes):
         factors = ()
@@ -248,5 +260,10 @@ def test_the_command_line_trains_releases_and_names_a_mistake(tmp_path, monkeypa
     assert training.main([*arguments, "--release"]) == 0
     model = models.load(tmp_path / "dsprites-twin_32_ada-gvae_s0.safetensors")
     assert model.provenance["world"] == "dsprites-twin" and model.config["channels"] == 1
+    assert model.provenance["pairs"] == 1 and model.config["changed"] == 1
+    asked = [*arguments[:-1], str(tmp_path / "other"), "--pairs", "uniform", "--beta", "2"]
+    assert training.main(asked) == 0
+    other = models.load(tmp_path / "other" / "model.safetensors")
+    assert other.provenance["pairs"] == "uniform" and other.config["changed"] is None and other.beta == 2
     assert training.main(["--world", "dsprites-twn"]) == 2
     assert "did you mean 'dsprites-twin'" in capsys.readouterr().err

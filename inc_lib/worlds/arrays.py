@@ -84,6 +84,11 @@ class ArrayWorld(World):
         return len(varying) >= 2 and met_twice
 
     @functools.cached_property
+    def gives_single_changes(self) -> bool:
+        """Whether every state that can be paired has a partner that differs in a single factor."""
+        return self.supports_pairs and (self.is_complete or self._partners.always_singly())
+
+    @functools.cached_property
     def table(self) -> StateTable:
         """The distinct states, found once."""
         return StateTable(self.labels, self.sizes)

@@ -77,6 +77,11 @@ class World:
         """Whether `pairs` can be drawn: at least two factors that vary."""
         return sum(size > 1 for size in self.sizes) >= 2
 
+    @property
+    def gives_single_changes(self) -> bool:
+        """Whether every state can be paired with one that differs in a single factor."""
+        return self.supports_pairs
+
     def render(self, states: Tensor) -> Tensor:
         """Observations (n, channels, image_size, image_size) of states (n, M)."""
         raise TypeError(f"{type(self).__name__} must define render(states)")

@@ -78,6 +78,10 @@ class Partners:
         """Which states have a partner; all of them, where that is not known beforehand."""
         return self._possible.any(1) if self.exact else np.ones(len(self.table), bool)
 
+    def always_singly(self) -> bool:
+        """Whether each state with a partner has one that differs in a single factor; False where that is not known."""
+        return self.exact and bool(self._possible[self.has_partner(), 0].all())
+
     def draw(self, rows: np.ndarray, k: np.ndarray, generator: torch.Generator | None) -> np.ndarray:
         """A partner for each state.
 
