@@ -43,6 +43,8 @@ def train(
     learning_rate: float = 1e-4,
     decay: float = 0.0,
     pairs: int | str = "uniform",
+    beta_start: float | None = None,
+    anneal: int = 0,
     seed: int = 0,
     folder: str | Path | None = None,
     start_from: str | Path | None = None,
@@ -62,6 +64,10 @@ def train(
         learning_rate: of Adam. The papers use 1e-4 for 300,000 steps; short schedules want 5e-4.
         decay: share of the steps, at the end, over which the rate falls linearly to zero (0: constant, as published).
         pairs: how many factors a pair differs in, see `World.pairs`.
+        beta_start: the model's beta at the first step; it falls by a constant factor a step to the model's own
+            within the first `anneal` steps. While beta is large only what is worth most nats opens a code, one factor
+            after the other, instead of all of them at once in all codes (as Burgess et al. 2018 raise a capacity).
+        anneal: steps of that fall.
         seed: of weights, batches and noise.
         folder: where state, pictures and log go; None keeps nothing. A folder that holds a state is resumed.
         start_from: folder of an earlier run whose weights, optimiser and step count this one takes over, with other
@@ -82,6 +88,11 @@ def train(
         raise InputError(
             f"steps = {steps}, batch_size = {batch_size}, learning_rate = {learning_rate}, decay = {decay} cannot "
             "be used: expected positive numbers and a decay between 0 and 1."
+        )
+    if anneal < 0 or (beta_start is not None) != (anneal > 0) or not (beta_start is None or beta_start > 0):
+        raise InputError(
+            f"beta_start = {beta_start} with anneal = {anneal} cannot be used: expected a beta above 0 and a number of "
+            "steps in which it falls to the model's own, or neither."
         )
     fabric = _fabric(device)
     keep_freed_memory()
@@ -104,6 +115,8 @@ def train(
         "learning_rate": learning_rate,
         "decay": decay,
         "pairs": pairs if network.needs_pairs else None,
+        "beta_start": beta_start,
+        "anneal": anneal,
         "seed": seed,
         "steps": steps,
     }
@@ -151,6 +164,7 @@ class _Run:
     def step(self, batch: Tensor | tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """One optimiser step; returns the parts of the loss."""
         self.optimizer.param_groups[0]["lr"] = self.rate()
+        self.network.beta = self.beta()
         with (
             self.fabric.autocast()
         ):  # Fabric casts in `forward` only, and without DDP `loss` does not pass through it
@@ -165,6 +179,13 @@ class _Run:
         remaining = 1 - self.done / self.settings["steps"]
         decay = self.settings["decay"]
         return self.settings["learning_rate"] * (min(1.0, remaining / decay) if decay else 1.0)
+
+    def beta(self) -> float:
+        """The weight of the regulariser: falling by a constant factor a step, then constant."""
+        final, start = self.network.config["beta"], self.settings["beta_start"]
+        if self.done >= self.settings["anneal"]:
+            return final
+        return start * (final / start) ** (self.done / self.settings["anneal"])
 
     def save_if_due(self) -> None:
         if time.monotonic() - self._saved > CHECKPOINT_EVERY:
@@ -223,11 +244,11 @@ class _Run:
                     f"{start_from} holds a {about['settings']['model']} of another shape: start from a training of "
                     "the same model, image size and number of codes."
                 )
-            changing = (*free, "pairs", "learning_rate", "decay", "batch_size")
+            changing = (*free, "pairs", "beta_start", "anneal", "learning_rate", "decay", "batch_size")
             flat = about["settings"] | {key: about["settings"]["config"].get(key) for key in free}
             self.phases = [
                 *about["phases"],
-                {"until_step": about["done"]} | {key: flat[key] for key in changing},
+                {"until_step": about["done"]} | {key: flat.get(key) for key in changing},
             ]
         else:
             return
@@ -415,6 +436,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--pairs", help="uniform, half-one, or a number (default: 1, with --changed 1, where the data hold such pairs)"
     )
     parser.add_argument("--beta", type=float, help="weight of the regulariser (default: the model's)")
+    parser.add_argument("--beta-start", type=float, help="beta at the first step, falling to --beta in --anneal steps")
+    parser.add_argument("--anneal", type=int, default=0, help="steps in which beta falls")
     parser.add_argument(
         "--changed", type=int, help="ada-gvae: codes in which a pair may differ (default: the threshold)"
     )
@@ -455,6 +478,8 @@ def main(arguments: list[str] | None = None) -> int:
             folder=folder,
             start_from=given.start_from,
             pairs=schedule["pairs"],
+            beta_start=given.beta_start,
+            anneal=given.anneal,
             device=given.device,
             compile=given.compile,
             options=options,

@@ -127,6 +127,8 @@ def test_a_second_phase_goes_on_with_other_settings_and_says_so(tmp_path):
             "beta": 1.0,
             "changed": None,
             "pairs": "uniform",
+            "beta_start": None,
+            "anneal": 0,
             "learning_rate": 1e-3,
             "decay": 0.0,
             "batch_size": 4,
@@ -218,6 +220,19 @@ def test_provenance_says_how(tmp_path):
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match="expected positive numbers"):
         training.train(Stripes(), "ada-gvae", **({"steps": 1} | wrong))
+
+
+def test_beta_falls_by_a_constant_factor_and_then_stays(tmp_path):
+    seen = []
+    training.train(Stripes(), "ada-gvae", steps=4, beta_start=8.0, anneal=3, options={"beta": 1.0}, every=1,
+                   on_step=lambda step, model: seen.append(model.beta), **SHORT)
+    assert seen == pytest.approx([8.0, 4.0, 2.0, 1.0])
+
+
+@pytest.mark.parametrize("wrong", [{"beta_start": 8.0}, {"anneal": 5}, {"beta_start": -1.0, "anneal": 5}])
+def test_half_an_annealing_is_refused(wrong):
+    with pytest.raises(InputError, match="expected a beta above 0 and a number of steps"):
+        training.train(Stripes(), "ada-gvae", steps=1, **wrong)
 
 
 def test_where_data_give_single_changes_short_trainings_use_them():
