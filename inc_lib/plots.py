@@ -217,7 +217,8 @@ def _text_width(texts: Sequence[str], size: float) -> float:
 
 
 def _figure(height: float, width: float = WIDTH, *, layout: str | None = "constrained") -> Figure:
-    return Figure(figsize=(width, height), layout=layout, facecolor="none")
+    """A figure that measures its text at the resolution it is shown in (hinted, text is wider there than at 100)."""
+    return Figure(figsize=(width, height), layout=layout, facecolor="none", dpi=200)
 
 
 def _no_axes(axes: Axes) -> Axes:

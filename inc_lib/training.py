@@ -15,7 +15,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -43,11 +43,10 @@ def train(
     learning_rate: float = 1e-4,
     decay: float = 0.0,
     pairs: int | str = "uniform",
-    beta_start: float | None = None,
-    anneal: int = 0,
     seed: int = 0,
     folder: str | Path | None = None,
     start_from: str | Path | None = None,
+    close: Sequence[int] = (),
     device: str = "auto",
     compile: bool = False,
     options: dict | None = None,
@@ -64,14 +63,11 @@ def train(
         learning_rate: of Adam. The papers use 1e-4 for 300,000 steps; short schedules want 5e-4.
         decay: share of the steps, at the end, over which the rate falls linearly to zero (0: constant, as published).
         pairs: how many factors a pair differs in, see `World.pairs`.
-        beta_start: the model's beta at the first step; it falls by a constant factor a step to the model's own
-            within the first `anneal` steps. While beta is large only what is worth most nats opens a code, one factor
-            after the other, instead of all of them at once in all codes (as Burgess et al. 2018 raise a capacity).
-        anneal: steps of that fall.
         seed: of weights, batches and noise.
         folder: where state, pictures and log go; None keeps nothing. A folder that holds a state is resumed.
         start_from: folder of an earlier run whose weights, optimiser and step count this one takes over, with other
             settings (a schedule in phases). The provenance lists every phase.
+        close: codes of that run to empty before going on, see `VAE.close`.
         device: "auto", "cpu" or "cuda".
         compile: fuse the step with torch.compile (needs a C++ compiler on the CPU).
         options: of the model (beta, n_codes, ...).
@@ -88,11 +84,6 @@ def train(
         raise InputError(
             f"steps = {steps}, batch_size = {batch_size}, learning_rate = {learning_rate}, decay = {decay} cannot "
             "be used: expected positive numbers and a decay between 0 and 1."
-        )
-    if anneal < 0 or (beta_start is not None) != (anneal > 0) or not (beta_start is None or beta_start > 0):
-        raise InputError(
-            f"beta_start = {beta_start} with anneal = {anneal} cannot be used: expected a beta above 0 and a number of "
-            "steps in which it falls to the model's own, or neither."
         )
     fabric = _fabric(device)
     keep_freed_memory()
@@ -115,8 +106,7 @@ def train(
         "learning_rate": learning_rate,
         "decay": decay,
         "pairs": pairs if network.needs_pairs else None,
-        "beta_start": beta_start,
-        "anneal": anneal,
+        "closed": list(close),
         "seed": seed,
         "steps": steps,
     }
@@ -164,7 +154,6 @@ class _Run:
     def step(self, batch: Tensor | tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """One optimiser step; returns the parts of the loss."""
         self.optimizer.param_groups[0]["lr"] = self.rate()
-        self.network.beta = self.beta()
         with (
             self.fabric.autocast()
         ):  # Fabric casts in `forward` only, and without DDP `loss` does not pass through it
@@ -179,13 +168,6 @@ class _Run:
         remaining = 1 - self.done / self.settings["steps"]
         decay = self.settings["decay"]
         return self.settings["learning_rate"] * (min(1.0, remaining / decay) if decay else 1.0)
-
-    def beta(self) -> float:
-        """The weight of the regulariser: falling by a constant factor a step, then constant."""
-        final, start = self.network.config["beta"], self.settings["beta_start"]
-        if self.done >= self.settings["anneal"]:
-            return final
-        return start * (final / start) ** (self.done / self.settings["anneal"])
 
     def save_if_due(self) -> None:
         if time.monotonic() - self._saved > CHECKPOINT_EVERY:
@@ -244,7 +226,7 @@ class _Run:
                     f"{start_from} holds a {about['settings']['model']} of another shape: start from a training of "
                     "the same model, image size and number of codes."
                 )
-            changing = (*free, "pairs", "beta_start", "anneal", "learning_rate", "decay", "batch_size")
+            changing = (*free, "pairs", "closed", "learning_rate", "decay", "batch_size")
             flat = about["settings"] | {key: about["settings"]["config"].get(key) for key in free}
             self.phases = [
                 *about["phases"],
@@ -252,9 +234,12 @@ class _Run:
             ]
         else:
             return
+        resumed = path is not None and path.exists()
         self.network.load_state_dict(
             {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
         )
+        if not resumed and self.settings.get("closed"):
+            self.network.close(self.settings["closed"])
         state = self.optimizer.state_dict()
         state["state"] = {}
         for name, tensor in tensors.items():
@@ -436,8 +421,6 @@ def main(arguments: list[str] | None = None) -> int:
         "--pairs", help="uniform, half-one, or a number (default: 1, with --changed 1, where the data hold such pairs)"
     )
     parser.add_argument("--beta", type=float, help="weight of the regulariser (default: the model's)")
-    parser.add_argument("--beta-start", type=float, help="beta at the first step, falling to --beta in --anneal steps")
-    parser.add_argument("--anneal", type=int, default=0, help="steps in which beta falls")
     parser.add_argument(
         "--changed", type=int, help="ada-gvae: codes in which a pair may differ (default: the threshold)"
     )
@@ -448,6 +431,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="where the run is kept (default: runs/models/NAME)")
     parser.add_argument(
         "--start-from", type=Path, help="folder of an earlier run to go on from, with other settings"
+    )
+    parser.add_argument(
+        "--close", type=int, nargs="+", default=[], metavar="CODE", help="with --start-from: codes to empty first"
     )
     parser.add_argument("--release", action="store_true", help="write the result to checkpoints/ (fp16)")
     given = parser.parse_args(arguments)
@@ -477,9 +463,8 @@ def main(arguments: list[str] | None = None) -> int:
             seed=given.seed,
             folder=folder,
             start_from=given.start_from,
+            close=given.close,
             pairs=schedule["pairs"],
-            beta_start=given.beta_start,
-            anneal=given.anneal,
             device=given.device,
             compile=given.compile,
             options=options,

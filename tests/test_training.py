@@ -127,8 +127,7 @@ def test_a_second_phase_goes_on_with_other_settings_and_says_so(tmp_path):
             "beta": 1.0,
             "changed": None,
             "pairs": "uniform",
-            "beta_start": None,
-            "anneal": 0,
+            "closed": [],
             "learning_rate": 1e-3,
             "decay": 0.0,
             "batch_size": 4,
@@ -222,17 +221,16 @@ def test_impossible_settings_are_refused(wrong):
         training.train(Stripes(), "ada-gvae", **({"steps": 1} | wrong))
 
 
-def test_beta_falls_by_a_constant_factor_and_then_stays(tmp_path):
-    seen = []
-    training.train(Stripes(), "ada-gvae", steps=4, beta_start=8.0, anneal=3, options={"beta": 1.0}, every=1,
-                   on_step=lambda step, model: seen.append(model.beta), **SHORT)
-    assert seen == pytest.approx([8.0, 4.0, 2.0, 1.0])
-
-
-@pytest.mark.parametrize("wrong", [{"beta_start": 8.0}, {"anneal": 5}, {"beta_start": -1.0, "anneal": 5}])
-def test_half_an_annealing_is_refused(wrong):
-    with pytest.raises(InputError, match="expected a beta above 0 and a number of steps"):
-        training.train(Stripes(), "ada-gvae", steps=1, **wrong)
+def test_a_phase_can_begin_with_codes_closed(tmp_path):
+    training.train(Stripes(), "ada-gvae", steps=3, folder=tmp_path / "one", **SHORT)
+    options = {"folder": tmp_path / "two", "start_from": tmp_path / "one", "close": [4]} | SHORT
+    training.train(Stripes(), "ada-gvae", steps=4, **options)
+    closed = training.train(Stripes(), "ada-gvae", steps=6, **options)  # resumed: not closed a second time
+    whole = training.train(Stripes(), "ada-gvae", steps=6, **options | {"folder": tmp_path / "three"})
+    assert torch.equal(weights(closed), weights(whole))
+    assert closed.provenance["closed"] == [4] and closed.provenance["earlier_phases"][0]["closed"] == []
+    with pytest.raises(InputError, match="codes .10. cannot be closed: expected numbers from 0 to 9"):
+        training.train(Stripes(), "ada-gvae", steps=6, **options | {"folder": None, "close": [10]})
 
 
 def test_where_data_give_single_changes_short_trainings_use_them():

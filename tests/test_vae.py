@@ -74,6 +74,20 @@ def test_no_more_codes_change_than_there_are(changed):
         models.build("ada-gvae", channels=1, image_size=32, changed=changed)
 
 
+def test_a_closed_code_says_nothing_and_is_not_heard(generator):
+    model = models.build("ada-gvae", channels=1, image_size=32)
+    images = torch.rand(5, 1, 32, 32, generator=generator)
+    before = model.encode(images)
+    model.close([2])
+    mean, log_variance = model.posterior(images)
+    assert not mean[:, 2].any() and not log_variance[:, 2].any()  # the prior: mean 0, variance 1
+    others = [d for d in range(10) if d != 2]
+    assert torch.equal(mean[:, others], before[:, others])
+    moved = before.clone()
+    moved[:, 2] += 3
+    assert torch.equal(model.decode(before), model.decode(moved))
+
+
 def test_equal_images_share_nothing_and_lose_nothing(generator):
     mean = torch.randn(3, 4, generator=generator).repeat(2, 1)
     averaged, log_variance = average_shared(mean, torch.zeros(6, 4))

@@ -11,6 +11,7 @@ with a Bernoulli likelihood summed over pixels. They differ in what they do with
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,23 @@ class VAE(nn.Module):
     def posterior(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each float32 (n, n_codes)."""
         return self.encoder(observations).float().chunk(2, dim=1)
+
+    @torch.no_grad()
+    def close(self, codes: Sequence[int]) -> None:
+        """Empty some codes: their posterior becomes the prior, whatever the image, and the decoder ignores them.
+
+        What they carried is lost, and has to be learnt again by the codes that are left.
+        """
+        if not all(0 <= code < self.n_codes for code in codes):
+            raise InputError(
+                f"codes {list(codes)} cannot be closed: expected numbers from 0 to {self.n_codes - 1}."
+            )
+        last, first = self.encoder[-1], self.decoder[0]
+        for code in codes:
+            for row in (code, self.n_codes + code):  # mean and log-variance
+                last.weight[row] = 0
+                last.bias[row] = 0
+            first.weight[:, code] = 0
 
     def elbo_terms(
         self, observations: Tensor, mean: Tensor, log_variance: Tensor, generator: torch.Generator | None
