@@ -410,7 +410,7 @@ def find_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, partitio
        than half of it, and it holds at least 5 % of k. Attributes count as equally frequent here, as in the
        row-normalised co-occurrence matrix. Where a factor has several dimensions, this is judged among the
        codes that lie where k is at home in the other dimensions (partitions that hold at least half as many
-       of k as its fullest one): hues on a circle share every partition, only the intersection names one.
+       of k as its fullest one): hues on a circle of two codes share every partition, only the intersection names one.
        A dimension that was not cut belongs whole to every attribute.
     3. *Region.* R is the product over the dimensions. Precision is P(k given R), attributes equally frequent;
        recall is P(R given k). Attribute k owns R if precision >= `majority`, F1 >= `threshold` and R holds at

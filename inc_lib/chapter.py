@@ -27,7 +27,6 @@ import numbers
 import os
 import re
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +37,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import models, plots, training, worlds
+from . import models, pages, plots, training, worlds
 from .errors import InputError, suggest
 from .files import ROOT, atomic_write, results_folder, sha256
 from .worlds import World
@@ -50,6 +49,8 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
     from .oracle import Oracle
+
+_commit = functools.cache(pages.commit)  # asked at every claim
 
 CHUNK = 1024  # observations drawn and encoded at a time
 DPI = 100     # CSS pixels an inch; pictures hold twice as many
@@ -289,13 +290,13 @@ class Chapter:
         _display(f'<p class="inc inc-note"><code>{html.escape(line)}</code></p>', line)
 
     def glue(self, name: str, value: Any, fmt: str = "") -> None:
-        """Keep a formatted value for the text: {glue:text}`name` prints it. Shows nothing here."""
+        """Keep a formatted value for the text: {glue:text}`name` prints it, NaN as a dash. Shows nothing here."""
         if _shell() is None:
             return
         from IPython.display import display
 
-        prefix = "application/papermill.record/"
-        display({f"{prefix}text/plain": format(value, fmt)}, raw=True,
+        prefix, missing = "application/papermill.record/", isinstance(value, float) and math.isnan(value)
+        display({f"{prefix}text/plain": "–" if missing else format(value, fmt)}, raw=True,
                 metadata={"scrapbook": {"name": name, "mime_prefix": prefix}})
 
     def record(self, **values: float | int | bool | None) -> None:
@@ -328,7 +329,7 @@ class Chapter:
         path = self._checkpoint_path
         provenance = self.__dict__["model"].provenance if "model" in self.__dict__ else {}
         now = datetime.datetime.now(datetime.UTC)
-        return {"commit": _commit(), "date": now.isoformat(timespec="seconds"),
+        return {"commit": _commit(ROOT), "date": now.isoformat(timespec="seconds"),
                 "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
                 "threads": torch.get_num_threads(), "seconds": round(time.monotonic() - self._begun, 1),
                 "peak_memory_gb": _peak_memory_gb(), "world_source": self.world.source,
@@ -694,21 +695,6 @@ def _code_digest() -> str:
     for file in files:
         digest.update(file.read_bytes() if file.is_file() else b"")
     return digest.hexdigest()
-
-
-@functools.cache
-def _commit() -> str | None:
-    """The project's commit, with "+" where the tree differs from it; None outside of a repository."""
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True,
-                                  timeout=20, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
-
-    commit = git("rev-parse", "--short=12", "HEAD")
-    return commit and commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
 def _peak_memory_gb() -> float | None:

@@ -1182,12 +1182,13 @@ def score_panel(scores: Any, *, beside: Any = None, beside_name: str = "paper", 
         figure.text(0, 0.04, note, fontsize=9.5, color=MUTED)
 
     def told(row: int, column: int) -> str:
-        other = "" if others is None else f" ({beside_name} {_number(others[row, column], digits)})"
+        other = "" if others is None else f" ({_number(others[row, column], digits)})"
         return f"{columns[column]} {_number(values[row, column], digits)}{other}"
 
     alt = ". ".join(f"{name}: " + ", ".join(told(row, column) for column in range(len(columns)))
                     for row, name in enumerate(rows))
-    return _finish(figure, f"Scores. {alt}.{' ' + note if note else ''}", wide=len(columns) > 7)
+    named = "" if others is None else f", in brackets {beside_name}"
+    return _finish(figure, f"Scores{named}. {alt}.{' ' + note if note else ''}", wide=len(columns) > 7)
 
 
 def _score_table(scores: Any) -> tuple[list[str], list[str], np.ndarray]:

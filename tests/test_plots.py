@@ -243,7 +243,7 @@ def test_alt_text_gives_the_data():
     assert "0.82 on the diagonal; most often sphere read as capsule (0.50)" in CASES["confusion"]().alt
     assert "the data holds 3; the implicit clusters hold 3, 1 of them absent" in CASES["combinations"]().alt
     assert "ours: floor hue 0.90, shape –, scale 0.05" in CASES["f1_bars"]().alt
-    assert "one: floor hue 0.50 (paper 0.50)" in CASES["score_panel_beside"]().alt
+    assert "Scores, in brackets paper. one: floor hue 0.50 (0.50)" in CASES["score_panel_beside"]().alt
     assert "chosen: b and 0.2, 4" in CASES["sensitivity"]().alt
     assert "a 0.6 ± 0.14 over 2; b 0.6" in CASES["dots"]().alt
     assert "implicit from 1 at 0 to 0.5 at 1" in CASES["bound_curve"]().alt

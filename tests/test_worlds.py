@@ -51,7 +51,6 @@ def test_the_grids_are_the_published_ones(room, sprites):
         "orientation",
     ]
     assert (SCALES[0], SCALES[-1]) == (0.75, 1.25) and (ANGLES[0], ANGLES[-1]) == (-30, 30)
-    assert room.factors[3].key == "scale" and room.factors[0].key == "floor_hue"
 
 
 def test_grid_counts_with_the_last_factor_fastest():

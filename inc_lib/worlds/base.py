@@ -42,11 +42,6 @@ class Factor:
         """Number of attributes."""
         return len(self.values)
 
-    @property
-    def key(self) -> str:
-        """The name as used in file names and record keys: "floor hue" -> "floor_hue"."""
-        return self.name.strip().lower().replace(" ", "_")
-
 
 class World:
     """A full grid of states with a renderer; subclasses give `render`.
