@@ -23,7 +23,7 @@ from pathlib import Path
 
 from . import pages
 from .errors import InputError
-from .files import ROOT, atomic_write, results_folder, sha256
+from .files import ROOT, atomic_write, commit, results_folder, sha256
 from .tables import results_markdown
 
 STATUS_MARK = "<!-- status-table -->"
@@ -253,15 +253,15 @@ def release(folder: Path, *, root: Path = ROOT) -> list[str]:
     results = results_folder()
     if found := gate(folder, publish=True, results=results, root=root):
         raise _refuse(folder, found, "nothing was released")
-    commit = pages.commit(root)
-    if commit.endswith("+"):
+    current = commit(root)
+    if current.endswith("+"):
         raise InputError("inc_lib, notebooks, checkpoints or requirements.lock differ from the last commit: "
                          "commit them, then release again (nothing is executed anew for it).")
     known = times(root)
     texts = {root / "results" / "times.json": json.dumps(known, indent=1, sort_keys=True) + "\n"}
     for path in sources(root):
         ran = pages.load(folder / path.name)
-        stamp = pages.stamp_of(ran) | {"commit": commit}  # its content is what ran: nothing is stale
+        stamp = pages.stamp_of(ran) | {"commit": current}  # its content is what ran: nothing is stale
         texts[root / "book" / "chapters" / path.name] = pages.dumps(
             pages.page(pages.load(path), ran, stamp, known.get(path.stem)))
         for name in stamp["results"]:

@@ -37,7 +37,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import models, pages, plots, training, worlds
+from . import files, models, plots, training, worlds
 from .errors import InputError, suggest
 from .files import ROOT, atomic_write, results_folder, sha256
 from .worlds import World
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from .oracle import Oracle
 
-_commit = functools.cache(pages.commit)  # asked at every claim
+_commit = functools.cache(files.commit)  # asked at every claim
 
 CHUNK = 1024  # observations drawn and encoded at a time
 DPI = 100     # CSS pixels an inch; pictures hold twice as many
@@ -296,7 +296,8 @@ class Chapter:
         from IPython.display import display
 
         prefix, missing = "application/papermill.record/", isinstance(value, float) and math.isnan(value)
-        display({f"{prefix}text/plain": "–" if missing else format(value, fmt)}, raw=True,
+        text = "–" if missing else format(value, fmt)
+        display({f"{prefix}text/plain": repr(text)}, raw=True,  # quoted: unquoted "6,000" is read as a tuple
                 metadata={"scrapbook": {"name": name, "mime_prefix": prefix}})
 
     def record(self, **values: float | int | bool | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,22 @@ def sha256(path: str | Path) -> str:
     """Hex digest of a file's content, read in blocks."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def commit(root: Path) -> str:
+    """The commit, with a plus when the tree differs from it where a run can see; 'unknown' outside of git."""
+    def git(*words: str) -> str | None:
+        try:
+            return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True,
+                                  check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+
+    commit = git("rev-parse", "--short=9", "HEAD")
+    if not commit:
+        return "unknown"
+    changed = git("status", "--porcelain", "--", "inc_lib", "notebooks", "requirements.lock", "checkpoints")
+    return commit + ("+" if changed else "")
 
 
 @contextmanager

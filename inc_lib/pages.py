@@ -13,7 +13,6 @@ import io
 import json
 import os
 import re
-import subprocess
 import tempfile
 import tokenize
 from collections.abc import Mapping
@@ -141,22 +140,6 @@ def load(path: Path) -> nbformat.NotebookNode:
 def stamp_of(page: Mapping) -> dict[str, Any] | None:
     """The stamp that a run left in a page, or None."""
     return page["metadata"].get("inc")
-
-
-def commit(root: Path) -> str:
-    """The commit, with a plus when the tree differs from it where a run can see; 'unknown' outside of git."""
-    def git(*words: str) -> str | None:
-        try:
-            return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True,
-                                  check=True).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return None
-
-    commit = git("rev-parse", "--short=9", "HEAD")
-    if not commit:
-        return "unknown"
-    changed = git("status", "--porcelain", "--", "inc_lib", "notebooks", "requirements.lock", "checkpoints")
-    return commit + ("+" if changed else "")
 
 
 def last_seconds(chapter: str, profile: str, *, root: Path = ROOT) -> float | None:

@@ -28,7 +28,7 @@ import nbformat
 
 from . import pages, parameters
 from .errors import InputError
-from .files import ROOT, atomic_write, results_folder, sha256
+from .files import ROOT, atomic_write, commit, results_folder, sha256
 
 HEARTBEAT = 30.0  # seconds between two lines in a log
 PROBE = "inc-probe"
@@ -44,7 +44,8 @@ try:
     _peak = _resource.getrusage(_resource.RUSAGE_SELF).ru_maxrss * (1 if _sys.platform == "darwin" else 1024)
 except ImportError:
     _peak = 0
-print(_json.dumps({"device": _torch.cuda.get_device_name() if _gpu else f"a processor with {_cores} cores",
+_device = f"a processor with {_cores} core{'s' * (_cores > 1)}"
+print(_json.dumps({"device": _torch.cuda.get_device_name() if _gpu else _device,
                    "gpu_bytes": _torch.cuda.max_memory_allocated() if _gpu else 0, "peak_bytes": _peak}))
 """
 
@@ -97,7 +98,7 @@ def run(notebook: Path, *, profile: str = "smoke", given: Mapping[str, Any] | No
     stamp = {
         "chapter": notebook.stem, "profile": Path(profile).stem, "parameters": values,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": pages.commit(root), "depends_on": depends_on, "key": pages.key(depends_on),
+        "commit": commit(root), "depends_on": depends_on, "key": pages.key(depends_on),
         "seconds": round(time.monotonic() - started, 1), **cost,
         "results": {path: digest for path, digest in _results(notebook.stem).items()
                     if before.get(path) != digest},

@@ -322,8 +322,20 @@ def test_glue_is_what_myst_nb_reads_and_shows_nothing(house, shown):
     shown.clear()
     c.glue("f1", 0.9876, ".2f")
     (data, metadata), = shown
-    assert data == {"application/papermill.record/text/plain": "0.99"}
+    assert data == {"application/papermill.record/text/plain": "'0.99'"}
     assert metadata == {"scrapbook": {"name": "f1", "mime_prefix": "application/papermill.record/"}}
+
+
+@pytest.mark.parametrize(("value", "fmt", "read"), [
+    (6000, ",", "6,000"), (0.5, ".2f", "0.50"), ("it's 1, 2", "", "it's 1, 2"), (float("nan"), ".2f", "–")])
+def test_a_page_shows_a_glued_value_as_it_was_formatted(house, shown, value, fmt, read):
+    from myst_nb.core.variables import format_plain_text
+
+    c = begin()
+    shown.clear()
+    c.glue("x", value, fmt)
+    (data, _), = shown
+    assert format_plain_text(data["application/papermill.record/text/plain"], "s") == read
 
 
 def test_glue_outside_of_a_notebook_is_silent(house, capsys):
