@@ -44,7 +44,7 @@ try:
     _peak = _resource.getrusage(_resource.RUSAGE_SELF).ru_maxrss * (1 if _sys.platform == "darwin" else 1024)
 except ImportError:
     _peak = 0
-_device = f"a processor with {_cores} core{'s' * (_cores > 1)}"
+_device = f"CPU, {_cores} core{'s' * (_cores > 1)}"
 print(_json.dumps({"device": _torch.cuda.get_device_name() if _gpu else _device,
                    "gpu_bytes": _torch.cuda.max_memory_allocated() if _gpu else 0, "peak_bytes": _peak}))
 """
