@@ -202,7 +202,7 @@ def test_a_run_leaves_a_page_a_stamp_and_a_log(project):
                                    "rate": 0.1, "fast": False}
     assert (stamp["chapter"], stamp["profile"], stamp["commit"]) == ("01_a", "cpu", "unknown")
     assert stamp["key"] == pages.key(stamp["depends_on"]) and set(stamp["results"]) == {"cpu/01_a.json"}
-    assert 20 < stamp["memory_mb"] < 4000 and stamp["seconds"] > 0 and "processor" in stamp["device"]
+    assert 20 < stamp["memory_mb"] < 4000 and stamp["seconds"] > 0 and "core" in stamp["device"]
     for shown in ("profile cpu", stamp["date"][:10], f"{stamp['memory_mb']} MB", stamp["device"]):
         assert shown in page.cells[1].source
     assert (project.root / "runs" / "results" / "cpu" / "01_a.json").exists()
