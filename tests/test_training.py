@@ -228,6 +228,8 @@ def test_a_phase_can_begin_with_codes_closed(tmp_path):
     closed = training.train(Stripes(), "ada-gvae", steps=6, **options)  # resumed: not closed a second time
     whole = training.train(Stripes(), "ada-gvae", steps=6, **options | {"folder": tmp_path / "three"})
     assert torch.equal(weights(closed), weights(whole))
+    kept = training.train(Stripes(), "ada-gvae", steps=6, **options | {"folder": tmp_path / "four", "close": []})
+    assert not torch.equal(weights(kept), weights(whole))
     assert closed.provenance["closed"] == [4] and closed.provenance["earlier_phases"][0]["closed"] == []
     with pytest.raises(InputError, match="codes .10. cannot be closed: expected numbers from 0 to 9"):
         training.train(Stripes(), "ada-gvae", steps=6, **options | {"folder": None, "close": [10]})
