@@ -109,7 +109,9 @@ def _information(values: NDArray[np.float32], labels: NDArray[np.int64], partiti
 
     Codes are binned at the partitions' edges and at 31 quantiles (fewer where there are few codes). What
     chance gives, about (bins - 1)(attributes - 1) / 2n, is taken off both terms, as adjusted mutual information
-    does: a dimension that knows nothing gets 0, one that knows all gets 1.
+    does: a dimension that knows nothing gets 0, one that knows all gets 1. (`metrics.mutual_information` keeps
+    the published estimator, 20 equal bins and no correction, because MIG is compared across papers; this one
+    decides who owns a code, where chance must not vote.)
     """
     result = np.zeros((partitioning.n_dimensions, len(factors)))
     quantiles = np.linspace(0, 1, min(BINS, max(len(values) // 10, 1)) + 1)[1:-1]

@@ -118,10 +118,7 @@ class Chapter:
         """
         name, seed = model or self.model_name, self.seed if seed is None else seed
         steps = steps or self.train_steps
-        settings = training.short_schedule(self.world, name)
-        if "pairs" in options:
-            settings["options"] = {}
-        settings |= options
+        settings = training.short_schedule(self.world, name, options.get("pairs")) | options
         with _heartbeat(f"{name} learns {self.world.name}: {steps:,} steps, seed {seed}"):
             if not keep:
                 return training.train(self.world, name, steps=steps, seed=seed, device=self.device,

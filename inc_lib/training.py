@@ -198,7 +198,8 @@ class _Run:
     def resume(self, start_from: str | Path | None = None) -> None:
         """Go on from the folder's state, if it is of this run (only `steps` may differ), else from another run's."""
         path = self.folder / "state.safetensors" if self.folder else None
-        if path is not None and path.exists():
+        interrupted = path is not None and path.exists()
+        if interrupted:
             about, tensors = _read_state(path)
             self.phases = about["phases"]
             ours, theirs = (
@@ -234,11 +235,10 @@ class _Run:
             ]
         else:
             return
-        resumed = path is not None and path.exists()
         self.network.load_state_dict(
             {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
         )
-        if not resumed and self.settings.get("closed"):
+        if not interrupted and self.settings.get("closed"):
             self.network.close(self.settings["closed"])
         state = self.optimizer.state_dict()
         state["state"] = {}
@@ -382,18 +382,22 @@ class _Progress:
             self.bar.close()
 
 
-def short_schedule(world: World, model: str) -> dict:
+def short_schedule(world: World, model: str, pairs: int | str | None = None) -> dict:
     """Settings with which minutes of training go furthest, as keyword arguments of `train`.
 
     A rate of 5e-4 that falls to zero at the end (the papers: 1e-4, constant, for 300,000 steps). Ada-GVAE gets pairs
     that differ in one factor, and shares all codes but one (`benchmarks/supervision.py` says what that is worth); where
     the data hold no such pairs, half of them in one factor and the paper's threshold. Both is more supervision
-    than the paper's.
+    than the paper's. Pairs of your own choice replace the whole supervision: they come with the threshold.
     """
-    schedule = {"learning_rate": 5e-4, "decay": 0.2, "pairs": "half-one", "options": {}}
-    if model == "ada-gvae" and world.gives_single_changes:
+    schedule = {"learning_rate": 5e-4, "decay": 0.2, "pairs": pairs or "half-one", "options": {}}
+    if pairs is None and model == "ada-gvae" and world.gives_single_changes:
         schedule |= {"pairs": 1, "options": {"changed": 1}}
     return schedule
+
+
+def _chosen(**values) -> dict:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def release_path(world: str, image_size: int, model: str, seed: int) -> Path:
@@ -413,9 +417,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default="ada-gvae", help="ada-gvae or beta-tcvae")
     parser.add_argument("--steps", type=int, default=300_000)
     parser.add_argument("--batch-size", type=int, default=64, help="pairs (ada-gvae) or images a step")
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--learning-rate", type=float, help="of Adam (default: 5e-4)")
     parser.add_argument(
-        "--decay", type=float, default=0.2, help="share of the steps over which the rate falls to 0"
+        "--decay", type=float, help="share of the steps over which the rate falls to 0 (default: 0.2)"
     )
     parser.add_argument(
         "--pairs", help="uniform, half-one, or a number (default: 1, with --changed 1, where the data hold such pairs)"
@@ -445,12 +449,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         world = worlds.load(given.world, image_size=given.image_size, device=pick_device(given.device))
-        schedule = short_schedule(world, given.model)
-        if given.pairs is not None:
-            pairs = int(given.pairs) if given.pairs.isdigit() else given.pairs
-            schedule |= {"pairs": pairs, "options": {}}
-        chosen = {"beta": given.beta, "changed": given.changed}
-        options = schedule["options"] | {key: value for key, value in chosen.items() if value is not None}
+        pairs = int(given.pairs) if given.pairs and given.pairs.isdigit() else given.pairs
+        schedule = short_schedule(world, given.model, pairs)
+        schedule |= _chosen(learning_rate=given.learning_rate, decay=given.decay)
+        schedule["options"] |= _chosen(beta=given.beta, changed=given.changed)
         target = release_path(world.name, given.image_size, given.model, given.seed)
         folder = given.folder or ROOT / "runs" / "models" / target.stem
         model = train(
@@ -458,16 +460,13 @@ def main(arguments: list[str] | None = None) -> int:
             given.model,
             steps=given.steps,
             batch_size=given.batch_size,
-            learning_rate=given.learning_rate,
-            decay=given.decay,
             seed=given.seed,
             folder=folder,
             start_from=given.start_from,
             close=given.close,
-            pairs=schedule["pairs"],
             device=given.device,
             compile=given.compile,
-            options=options,
+            **schedule,
         )
         path = target if given.release else folder / "model.safetensors"
         models.save(model, path, model.provenance, half=given.release)

@@ -245,6 +245,8 @@ def test_where_data_give_single_changes_short_trainings_use_them():
     assert training.short_schedule(Latin(), "ada-gvae")["pairs"] == "half-one"
     for world, model in ((Latin(), "ada-gvae"), (Stripes(), "beta-tcvae")):
         assert training.short_schedule(world, model)["options"] == {}
+    chosen = training.short_schedule(Stripes(), "ada-gvae", "uniform")  # pairs of your own: the paper's threshold
+    assert (chosen["pairs"], chosen["options"]) == ("uniform", {})
 
 
 def test_pairs_from_a_world_without_are_refused_with_the_way_out():
