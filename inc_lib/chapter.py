@@ -106,6 +106,13 @@ class Chapter:
         path = None if self.checkpoint == "train" else self._released(name, seed)
         return self._load(path) if path else self.train(name, seed=seed, steps=steps)
 
+    def release(self, kind: str) -> models.VAE | None:
+        """A released network of another kind (a training by other rules, as `checkpoints/README.md` tells), to look
+        at beside `c.model`; None where there is none for this world, or where the run brings its own checkpoint.
+        """
+        path = self._released(kind, self.seed) if self.checkpoint == "auto" else None
+        return self._load(path) if path else None
+
     def train(self, model: str | None = None, *, seed: int | None = None, steps: int | None = None,
               keep: bool = True, **options: Any) -> models.VAE:
         """Train for `steps` (default `train_steps`) with the settings of `training.short_schedule`.

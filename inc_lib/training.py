@@ -439,7 +439,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--close", type=int, nargs="+", default=[], metavar="CODE", help="with --start-from: codes to empty first"
     )
-    parser.add_argument("--release", action="store_true", help="write the result to checkpoints/ (fp16)")
+    parser.add_argument(
+        "--release", nargs="?", const="", metavar="KIND",
+        help="write the result to checkpoints/ (fp16), under another name than the model's if one is given",
+    )
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's farewell is a Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
@@ -453,7 +456,7 @@ def main(arguments: list[str] | None = None) -> int:
         schedule = short_schedule(world, given.model, pairs)
         schedule |= _chosen(learning_rate=given.learning_rate, decay=given.decay)
         schedule["options"] |= _chosen(beta=given.beta, changed=given.changed)
-        target = release_path(world.name, given.image_size, given.model, given.seed)
+        target = release_path(world.name, given.image_size, given.release or given.model, given.seed)
         folder = given.folder or ROOT / "runs" / "models" / target.stem
         model = train(
             world,
@@ -468,8 +471,9 @@ def main(arguments: list[str] | None = None) -> int:
             compile=given.compile,
             **schedule,
         )
-        path = target if given.release else folder / "model.safetensors"
-        models.save(model, path, model.provenance, half=given.release)
+        released = given.release is not None
+        path = target if released else folder / "model.safetensors"
+        models.save(model, path, model.provenance, half=released)
         print(f"wrote {path}")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

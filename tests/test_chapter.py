@@ -164,6 +164,15 @@ def test_a_checkpoint_by_path_is_for_the_chapter_s_model_only(house):
     assert c.load_or_train("beta-tcvae").name == "beta-tcvae"
 
 
+def test_a_release_of_another_kind_is_found_by_its_name(house):
+    path = release(house)
+    assert begin().release("ada-gvae-young") is None
+    for part in (path, path.with_suffix(".json")):
+        part.rename(part.with_name(part.name.replace("ada-gvae", "ada-gvae-young")))
+    assert begin().release("ada-gvae-young").provenance["steps"] == 7
+    assert begin(checkpoint="train").release("ada-gvae-young") is None  # the run brings its own
+
+
 @pytest.mark.parametrize(("other", "message"), [
     ({"world": "dots"}, "trained on dots at 32x32, 1 channel, but the chapter runs on bars at 32x32, 1 channel"),
     ({"image_size": 64}, "bars at 64x64"),

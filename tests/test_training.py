@@ -278,6 +278,8 @@ def test_the_command_line_trains_releases_and_names_a_mistake(tmp_path, monkeypa
     model = models.load(tmp_path / "dsprites-twin_32_ada-gvae_s0.safetensors")
     assert model.provenance["world"] == "dsprites-twin" and model.config["channels"] == 1
     assert model.provenance["pairs"] == 1 and model.config["changed"] == 1
+    assert training.main([*arguments, "--release", "ada-gvae-young"]) == 0  # of another kind, beside the model's own
+    assert models.load(tmp_path / "dsprites-twin_32_ada-gvae-young_s0.safetensors").name == "ada-gvae"
     asked = [*arguments[:-1], str(tmp_path / "other"), "--pairs", "uniform", "--beta", "2"]
     assert training.main(asked) == 0
     other = models.load(tmp_path / "other" / "model.safetensors")
