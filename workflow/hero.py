@@ -1,4 +1,4 @@
-"""The picture at the head of the README: what atomic actions make of eight pictures they have never seen.
+"""The picture at the head of the README: what atomic actions make of nine pictures they have never seen.
 
     python workflow/hero.py        writes book/_static/hero.png from the released checkpoint
 """
@@ -11,7 +11,8 @@ from inc_lib import actions, models, plots, worlds
 from inc_lib.files import ROOT, atomic_write
 from inc_lib.training import release_path
 
-SAMPLES, ENCODED, PER_FACTOR = 9, 50_000, {"shape": 4, "floor hue": 2, "wall hue": 2, "orientation": 2}
+SAMPLES, ENCODED = 9, 50_000
+ROWS = {"floor hue": 2, "wall hue": 2, "object hue": 2, "scale": 2, "shape": 4, "orientation": 2}  # of each factor
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     rows, names = [], []
     for index, factor in enumerate(world.factors):
         owned = found.of(index)
-        count = min(PER_FACTOR.get(factor.name, 0), len(owned))
+        count = min(ROWS.get(factor.name, 0), len(owned))
         for k in range(count):
             action = owned[round(k * (len(owned) - 1) / max(count - 1, 1))]
             rows.append(model.decode(action.act(model.encode(before), generator)))

@@ -8,7 +8,8 @@ train() { "$python" -m inc_lib.training --image-size 32 --seed 0 --threads 1 "$@
 
 "$python" -m inc_lib.oracle train --world shapes3d-twin --image-size 32 --steps 2000 --seed 0 --threads 1 --release
 
-train --steps 72000 --decay 0.16667 --release
+train --steps 92000 --decay 0.27 --release
+train --steps 60000 --decay 0.27 --seed 3 --release
 
 # The network with a circle, of chapter 7.
 train --steps 37491 --pairs half-one --beta 1 --decay 0 --folder $runs/phase1
