@@ -1,6 +1,6 @@
 """Behaviour cloning: train a policy on the steps of real paths, by the parts of the one training loop.
 
-    python -m inc_lib.cloning --dataset grand-central --steps 30000 --seed 0 --release
+    python -m inc_lib.cloning --dataset grand-central --steps 12000 --seed 0 --release
 
 Resumable like every training here: the same command goes on from where it was.
 """
@@ -53,6 +53,29 @@ def steps_of(paths: crowds.Paths, policy: MixturePolicy) -> tuple[Tensor, Tensor
     return torch.cat(features), positions[person, k + 1] - positions[person, k]
 
 
+def with_sub_walks(paths: crowds.Paths, generator: torch.Generator, *, times: int = 1, least: int = 6) -> crowds.Paths:
+    """The paths, and for each of them `times` stretches of it: from somewhere on the way to somewhere on the way.
+
+    Who walks from A to B also shows how to get from any place on that walk to any later one (hindsight relabelling of goals:
+    Andrychowicz et al. 2017). Without them a policy learns the few goals of the data by
+    heart, overfits, and gets lost on the way to a goal that it knows from other starts only.
+
+    Args:
+        generator: of the stretches.
+        least: positions of a stretch, at least (or all that a shorter path has).
+    """
+    length, n_steps = paths.lengths, paths.positions.shape[1]
+    found, step = [paths.positions], torch.arange(n_steps)
+    for _ in range(times):
+        uniform = torch.rand(len(paths), 2, generator=generator)
+        span = torch.minimum(length, (least + uniform[:, 0] * (length - least + 1).clamp(min=1)).long())
+        begin = (uniform[:, 1] * (length - span + 1)).long()
+        at = (begin[:, None] + step).clamp(max=n_steps - 1)
+        stretch = paths.positions[torch.arange(len(paths))[:, None], at]
+        found.append(torch.where((step < span[:, None])[..., None], stretch, torch.nan))
+    return crowds.Paths(torch.cat(found), paths.begins.repeat(times + 1))
+
+
 def clone(
     paths: crowds.Paths,
     *,
@@ -61,6 +84,7 @@ def clone(
     batch_size: int = 512,
     learning_rate: float = 1e-3,
     decay: float = 0.6,
+    sub_walks: int = 3,
     folder: str | Path | None = None,
     device: str = "auto",
     world: str = "",
@@ -75,6 +99,7 @@ def clone(
         batch_size: steps of paths in a batch.
         learning_rate: of Adam.
         decay: share of the steps, at the end, over which the rate falls linearly to zero.
+        sub_walks: stretches of each path that are learned from beside the path, see `with_sub_walks`.
         folder: where the state is kept; None keeps nothing. A folder that holds a state is resumed.
         world: name of the data, kept in the provenance.
         options: of the policy.
@@ -95,7 +120,8 @@ def clone(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         policy = MixturePolicy(low=low, high=high, **(options or {}))
-    features, targets = steps_of(paths, policy)
+    everything = with_sub_walks(paths, torch.Generator().manual_seed(seed), times=sub_walks)
+    features, targets = steps_of(everything, policy)
     fabric = Fabric(accelerator=training.pick_device(device), devices=1, precision="32-true")
     settings = {
         "world": world,
@@ -105,6 +131,7 @@ def clone(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "decay": decay,
+        "sub_walks": sub_walks,
         "seed": seed,
         "steps": steps,
     }
@@ -205,7 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m inc_lib.cloning", description="Train a policy on a crowd's paths."
     )
     parser.add_argument("--dataset", default="auto", help="a crowd by name, or a path to your own tracks")
-    parser.add_argument("--steps", type=int, default=30_000)
+    parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--folder", type=Path, help="where the run is kept (default: runs/models/NAME)")

@@ -48,7 +48,7 @@ def _floor(axes: Axes, positions: Any) -> None:
     axes.add_collection(
         PolyCollection(
             corners,
-            facecolors=[to_rgba(FAINT, 0.15 + 0.75 * s**2) for s in share],
+            facecolors=[to_rgba(FAINT, 0.25 + 0.75 * s**2) for s in share],
             edgecolors="none",
             linewidths=0,
             zorder=0,

@@ -449,13 +449,11 @@ def energy_distance(first: Tensor, second: Tensor) -> float:
     In metres where the samples are. At least 0, and 0 for equal samples. Samples of one distribution are not at 0
     but at about E|X - X'| (1/n + 1/m), so compare only numbers from samples of the same sizes.
     """
-    first, second = (
-        part.reshape(len(part), part.shape[1] if part.ndim == 3 else 1, -1) for part in (first, second)
-    )
     if not len(first) or not len(second):
         raise InputError(
             "the energy distance to an empty sample does not exist: give at least one path on each side."
         )
+    first, second = (part if part.ndim == 3 else part[:, None] for part in (first, second))
     return float(
         2 * path_distances(first, second).mean()
         - path_distances(first, first).mean()
@@ -599,7 +597,7 @@ def walk_scores(
     """How paths from the starts of real ones to their goals compare with them, one by one and all together.
 
     Args:
-        walk: `walk(codes, k)` gives the k-th path (n, T, 2) for each code (n, 4).
+        walk: `walk(codes, samples)` gives so many paths for each code (n, 4): (samples, n, T, 2).
         real: held-out paths (n, T, 2).
         seconds: a step.
 
@@ -609,7 +607,7 @@ def walk_scores(
         seconds.
     """
     codes = path_ends(real)
-    made = torch.stack([walk(codes, k) for k in range(samples)])
+    made = walk(codes, samples)
     average, final = min_ade_fde(made, real)
     return {
         "arrival": arrival_rate(made.flatten(0, 1), codes.repeat(samples, 1), radius=radius),

@@ -232,6 +232,10 @@ class Walker:
         """h*: start x, y and goal x, y of paths (n, T, 2): (n, 4), metres."""
         return path_ends(observations)
 
+    def samples(self, codes: Tensor, n: int) -> Tensor:
+        """Several paths for each code (m, 4): (n, m, longest, 2)."""
+        return self.decode(codes.repeat(n, 1)).unflatten(0, (n, len(codes)))
+
     def decode(self, codes: Tensor) -> Tensor:
         """G: paths (n, longest, 2) of codes (n, 4), NaN after their end."""
         return roll_out(

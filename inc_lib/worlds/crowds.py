@@ -411,6 +411,7 @@ GATES = {
 }  # centre x, y, spread x, y
 SHARES = (0.22, 0.2, 0.2, 0.18, 0.2)
 BOOTH = (30.0, 19.0, 5.0)  # centre x, y, radius: nobody walks through it
+ANNOTATED = 0.1  # metres: deviation of a mark from where the walker is
 NEVER = {("west", "north"), ("platform", "north"), ("north", "platform")}  # pairs that nobody walks
 
 
@@ -429,6 +430,7 @@ def simulate(n: int = 2400, seed: int = 0) -> list[Track]:
         ends = np.array([GATES[name] for name in pairs[pair]])
         start, goal = ends[:, :2] + ends[:, 2:] * generator.standard_normal((2, 2))
         path = _walk(start, goal, generator)
+        path = path + ANNOTATED * generator.standard_normal(path.shape)
         frames = 20.0 * (generator.integers(0, 4000) + np.arange(len(path)))
         if person % 40 == 7:
             path, frames = np.delete(path, slice(8, 20), 0), np.delete(frames, slice(8, 20))  # lost and found
