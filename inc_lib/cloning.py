@@ -53,12 +53,14 @@ def steps_of(paths: crowds.Paths, policy: MixturePolicy) -> tuple[Tensor, Tensor
     return torch.cat(features), positions[person, k + 1] - positions[person, k]
 
 
-def with_sub_walks(paths: crowds.Paths, generator: torch.Generator, *, times: int = 1, least: int = 6) -> crowds.Paths:
+def with_sub_walks(
+    paths: crowds.Paths, generator: torch.Generator, *, times: int = 1, least: int = 6
+) -> crowds.Paths:
     """The paths, and for each of them `times` stretches of it: from somewhere on the way to somewhere on the way.
 
-    Who walks from A to B also shows how to get from any place on that walk to any later one (hindsight relabelling of goals:
-    Andrychowicz et al. 2017). Without them a policy learns the few goals of the data by
-    heart, overfits, and gets lost on the way to a goal that it knows from other starts only.
+    Who walks from A to B also shows how to get from any place on that walk to any later one (hindsight relabelling of
+    goals: Andrychowicz et al. 2017). Without them a policy learns the few goals of the data by heart, overfits, and
+    gets lost on the way to a goal that it knows from other starts only.
 
     Args:
         generator: of the stretches.
