@@ -321,6 +321,7 @@ def table_crowds(group: list[Column]) -> str:
                 f"{ratio}, observed ends, independent": "crowds_ratio_observed{}",
                 f"{ratio}, partitions split until normal": "crowds_ratio_split{}",
                 f"{ratio}, given real ends": "crowds_ratio_given_ends{}",
+                f"{ratio}, spread over policies": "crowds_ratio_spread{}",
                 f"{ratio}, later people": "crowds_ratio_later{}",
                 f"{ratio}, hidden routes": "crowds_ratio_hidden{}",
                 "share that arrives": "crowds_arrival{}", "minADE of 20, m": "crowds_minade{}",

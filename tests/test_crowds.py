@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from inc_lib import chapter, cloning, clustering, crowd_plots, crowds, models, plots, training
+from inc_lib import chapter, cloning, clustering, crowd_plots, crowds, models, plots, tables, training
 from inc_lib.errors import InputError
 from inc_lib.models import policy as policies
 from inc_lib.worlds import crowds as worlds
@@ -578,6 +578,16 @@ def test_a_checkpoint_of_other_paths_is_refused_or_passed_over(crowd, parts, tmp
         cloning.load_or_clone(begin(crowd, checkpoint=str(path)), parts["train"][:100])
     c = begin(crowd, checkpoint=str(path))
     assert cloning.load_or_clone(c, parts["train"]).provenance["steps"] == 1000 and c.released is False
+
+
+def test_recorded_numbers_reach_the_results_page_and_its_command_runs_as_it_stands(crowd, monkeypatch, tmp_path):
+    monkeypatch.setenv("INC_RESULTS", str(tmp_path))
+    c = begin(crowd, profile="cpu")
+    c.record(crowds_ratio=1.25, crowds_ratio_copy=1.5, crowds_minade=None)
+    page = tables.results_markdown(tmp_path)
+    assert "| distance to held-out people / floor | 1.25 | 1.50 | – | – |" in page
+    assert "-p dataset path/to" not in page and "-p dataset simulated-station" in page
+    assert "-p model" not in page and "-p image_size" not in page  # the chapter has no such parameters
 
 
 def test_holes_leave_out_whoever_walks_a_hidden_route(crowd, parts, station):
