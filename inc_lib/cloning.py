@@ -37,20 +37,33 @@ HIDDEN = (
 )  # the second, fifth and eighth of them: whoever walks these is kept from the policy "holes"
 
 
+class _Steps:
+    """Every step of every path, by number; what a policy sees of some of them is worked out when it is asked for."""
+
+    def __init__(self, paths: crowds.Paths, history: int) -> None:
+        self.ends, self.window = paths.ends, torch.arange(history + 1)
+        self.padded = torch.cat([torch.full((len(paths), history, 2), torch.nan), paths.positions], dim=1)
+        self.person, self.k = (~paths.positions[:, 1:, 0].isnan()).nonzero(as_tuple=True)
+
+    def __len__(self) -> int:
+        return len(self.person)
+
+    def seen(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What `MixturePolicy.features` takes, and the steps (n, 2) that followed, metres."""
+        person, k = self.person[rows], self.k[rows]
+        recent = self.padded[person[:, None], k[:, None] + self.window]
+        step = self.padded[person, k + len(self.window)] - recent[:, -1]
+        return recent, self.ends[person, :2], self.ends[person, 2:], k.float(), step
+
+
 def steps_of(paths: crowds.Paths, policy: MixturePolicy) -> tuple[Tensor, Tensor]:
     """Every step of every path, as the policy sees it: features (n, F) and steps (n, 2), metres."""
-    positions, history = paths.positions, policy.config["history"]
-    ends = paths.ends
-    padded = torch.cat([torch.full((len(positions), history, 2), torch.nan), positions], dim=1)
-    person, k = (~positions[:, 1:, 0].isnan()).nonzero(as_tuple=True)
-    window = torch.arange(history + 1)
-    features = []
-    for rows in torch.arange(len(person)).split(2**16):
-        recent = padded[person[rows, None], k[rows, None] + window]
-        features.append(
-            policy.features(recent, ends[person[rows], :2], ends[person[rows], 2:], k[rows].float())
-        )
-    return torch.cat(features), positions[person, k + 1] - positions[person, k]
+    every, features, steps = _Steps(paths, policy.config["history"]), [], []
+    for rows in torch.arange(len(every)).split(2**16):
+        *seen, step = every.seen(rows)
+        features.append(policy.features(*seen))
+        steps.append(step)
+    return torch.cat(features), torch.cat(steps)
 
 
 def with_sub_walks(
@@ -123,7 +136,7 @@ def clone(
         torch.manual_seed(seed)
         policy = MixturePolicy(low=low, high=high, **(options or {}))
     everything = with_sub_walks(paths, torch.Generator().manual_seed(seed), times=sub_walks)
-    features, targets = steps_of(everything, policy)
+    every = _Steps(everything, policy.config["history"])
     fabric = Fabric(accelerator=training.pick_device(device), devices=1, precision="32-true")
     settings = {
         "world": world,
@@ -142,8 +155,9 @@ def clone(
     progress = training._Progress(steps, run.done)
     try:
         while run.done < steps:
-            rows = torch.randint(len(features), (batch_size,), generator=run.generator)
-            parts = run.step((features[rows].to(fabric.device), targets[rows].to(fabric.device)))
+            rows = torch.randint(len(every), (batch_size,), generator=run.generator)
+            *seen, step = (part.to(fabric.device) for part in every.seen(rows))
+            parts = run.step((policy.features(*seen), step))
             run.done += 1
             progress.update(run.done, parts)
             run.save_if_due()
