@@ -96,6 +96,15 @@ class Chapter:
         self.released, self._checkpoint_path = path is not None and self.checkpoint == "auto", path
         return self.load_or_train() if path is None else self._load(path)
 
+    def adopt(self, model: Any, path: Path | None, *, released: bool) -> None:
+        """Take a model of the chapter's own kind, with `.provenance`, as `c.model`: the record says it is this one.
+
+        Args:
+            path: its checkpoint, or None where it was trained here.
+            released: whether that is one of ours, so that claims are strict.
+        """
+        self.__dict__["model"], self._checkpoint_path, self.released = model, path, released
+
     def load_or_train(self, model: str | None = None, *, seed: int | None = None,
                       steps: int | None = None) -> models.VAE:
         """The released checkpoint of this world, size, model and seed; where there is none, `train`.
@@ -373,7 +382,7 @@ class Chapter:
 def start(*, chapter: str, profile: str = "smoke", dataset: str = "shapes3d-twin", image_size: int = 64,
           model: str = "ada-gvae", checkpoint: str = "auto", train_steps: int = 60,
           n_observations: int = 3000, n_generated: int = 64, oracle_steps: int = 60, seed: int = 0,
-          device: str = "auto", **unknown: Any) -> Chapter:
+          device: str = "auto", world: Any = None, **unknown: Any) -> Chapter:
     """Begin a chapter: check its parameters, set threads, device and seed, load the world, say what runs.
 
     Args:
@@ -387,6 +396,8 @@ def start(*, chapter: str, profile: str = "smoke", dataset: str = "shapes3d-twin
         seed: of everything random, through generators; torch's global one is seeded too, for cells a reader
             adds.
         device: "auto", "cpu" or "cuda".
+        world: what observations come from where they are no images: anything with `name`, `source`, `factors` and
+            `describe()`. It replaces what `dataset` and `image_size` say, and `model` is any name.
 
     Raises:
         InputError: a parameter is unknown or cannot be used, or the dataset cannot be read.
@@ -406,7 +417,7 @@ def start(*, chapter: str, profile: str = "smoke", dataset: str = "shapes3d-twin
             raise InputError(f"parameter {name} = {value!r} cannot be used: expected text.")
         else:
             given[name] = str(value)
-    if model not in models.MODELS:
+    if world is None and model not in models.MODELS:
         raise suggest("model", model, models.MODELS)
     device = given["device"] = training.pick_device(device)
     if given["checkpoint"] not in ("auto", "train") and not Path(given["checkpoint"]).expanduser().is_file():
@@ -414,7 +425,10 @@ def start(*, chapter: str, profile: str = "smoke", dataset: str = "shapes3d-twin
                          ".safetensors file.")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or min(_cores(), 8)))
     torch.manual_seed(seed)
-    world = worlds.load(given["dataset"], image_size=image_size, device=device)
+    if world is None:
+        world = worlds.load(given["dataset"], image_size=image_size, device=device)
+    else:
+        given["image_size"] = 0
     given["model_name"] = given.pop("model")
     running = Chapter(chapter=chapter, world=world, generator=torch.Generator().manual_seed(seed), **given)
     told = f"{world.describe()} Model {model}, seed {seed}, profile {profile}, on {device}."
@@ -695,7 +709,7 @@ def _code_digest() -> str:
     """Digest of the code that a trained model depends on."""
     package = Path(__file__).resolve().parent
     files = sorted([*package.glob("models/*.py"), *package.glob("worlds/*.py"), package / "training.py",
-                    package / "oracle.py"])
+                    package / "oracle.py", package / "cloning.py"])
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes() if file.is_file() else b"")

@@ -223,7 +223,7 @@ def rerun(column: Column, chapter: str) -> str:
     """The papermill command that measures a column again, one seed at a time."""
     first = column.records[0]
     dataset = f"path/to/{column.dataset}" if column.source == "yours" else column.dataset
-    given = {"dataset": dataset, "model": first.run_model,
+    given = {"dataset": dataset, "model": first.run_model if first.run_model in MODELS else None,
              "image_size": first.provenance.get("image_size"), "seed": str(column.seeds[0])}
     lines = [["papermill", f"notebooks/{chapter}.ipynb", f"{chapter}.ipynb"],
              ["-f", f"notebooks/profiles/{column.profile}.yaml"],
@@ -314,6 +314,26 @@ def table_e4(group: list[Column]) -> str:
     return markdown_table(["variant", "measured", *map(_name, factors)], rows, labels=2)
 
 
+def table_crowds(group: list[Column]) -> str:
+    """Chapter 8: walks of the policies, and of what they have to beat. The paper gives pictures, no numbers."""
+    rivals, ratio = ("", "_copy", "_line", "_people"), "distance to held-out people / floor"
+    measures = {ratio: "crowds_ratio{}", f"{ratio}, one normal distribution a partition": "crowds_ratio_normal{}",
+                f"{ratio}, observed ends, independent": "crowds_ratio_observed{}",
+                f"{ratio}, partitions split until normal": "crowds_ratio_split{}",
+                f"{ratio}, given real ends": "crowds_ratio_given_ends{}",
+                f"{ratio}, spread over policies": "crowds_ratio_spread{}",
+                f"{ratio}, later people": "crowds_ratio_later{}",
+                f"{ratio}, hidden routes": "crowds_ratio_hidden{}",
+                "share that arrives": "crowds_arrival{}", "minADE of 20, m": "crowds_minade{}",
+                "minADE of 20, hidden routes, m": "crowds_minade_hidden{}", "minFDE of 20, m": "crowds_minfde{}",
+                "speeds, total variation": "crowds_speed{}", "turns, total variation": "crowds_turning{}",
+                "durations, energy distance, s": "crowds_duration{}"}
+    rows = [[label, *(c.cell(key.format(rival)) for c in group for rival in rivals)]
+            for label, key in measures.items()]
+    header = [title for c in group for title in (c.title, "copy", "straight line", "training people")]
+    return markdown_table(["measure", *header], rows)
+
+
 def table_other(group: list[Column]) -> str:
     """Chapter 14: whatever was measured on a data set that the paper does not have."""
     kinds = {"f1": "macro-F1 of generated images, read by the oracle",
@@ -357,6 +377,10 @@ SECTIONS = (
     Section("07_e4_sampling", "E4: where to draw from, how many dimensions to act on", r"e4_", table_e4,
             "Macro-F1 of the same oracle under the four variants of Algorithm 1. An attribute without an "
             "action counts as 0."),
+    Section("08_crowds", "Crowds: walks that nobody walked", r"crowds_", table_crowds,
+            "Energy distance between generated walks and held-out real ones, route by route, as a multiple of the "
+            "distance between two halves of the real ones; the mean over routes and over several policies. The "
+            "paper shows such walks (its Figure 7) and gives no figures."),
     Section("14_your_dataset", "Other data", r"f1_|purity_|nmi_|n_actions_|n_partitions", table_other,
             "Data that the paper does not use. What did not disentangle stands here too."),
 )

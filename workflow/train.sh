@@ -20,6 +20,13 @@ train --steps 84000 --pairs 1 --beta 1 --decay 0.1 --start-from $runs/phase4 --f
 
 train --model beta-tcvae --steps 25000 --decay 0.2 --release
 
+# Real pedestrians, where INC_DATA holds them: six policies for chapter 8, some four minutes each.
+for seed in 0 1 2; do
+    for holes in "" --holes; do
+        OMP_NUM_THREADS=1 "$python" -m inc_lib.cloning --dataset grand-central --steps 12000 --seed $seed $holes --release
+    done
+done
+
 # Real images, where INC_DATA holds them.
 for world in mnist fashion-mnist; do
     train --world $world --model beta-tcvae --beta 4 --steps 3000 --decay 0.2 --release
