@@ -306,7 +306,8 @@ def table_bound(group: list[Column]) -> str:
 
 
 def table_e4(group: list[Column]) -> str:
-    factors, rows = factors_of(group, r"e4_(?:AS|encoded)_(?:mda|single)_(.+)"), []
+    drawn = "(?!normal_|uniform_|empirical_)"  # chapter 7 compares these too, under their own keys
+    factors, rows = factors_of(group, rf"e4_(?:AS|encoded)_(?:mda|single)_{drawn}(.+)"), []
     for condition, label in CONDITIONS.items():
         if group[0].beside_paper:
             rows.append([label, PUBLISHED, *(_paper(PAPER_E4[condition], f) for f in factors)])

@@ -117,7 +117,8 @@ def test_every_table_says_how_to_run_it_again(three_seeds):
 
 def test_e4_puts_each_variant_under_the_paper_s(tmp_path):
     scores = {condition: 0.1 * (1 + i) for i, condition in enumerate(tables.CONDITIONS)}
-    write(tmp_path, "07_e4_sampling", {f"e4_{c}_{s}": score for c, score in scores.items() for s in SLUGS})
+    write(tmp_path, "07_e4_sampling", {f"e4_{c}_{s}": score for c, score in scores.items() for s in SLUGS}
+          | {f"e4_encoded_mda_normal_{s}": 0.123 for s in SLUGS})  # another comparison's, no factor of its own
     text = tables.results_markdown(tmp_path)
     label = tables.CONDITIONS["AS_single"]
     printed = cells(text, label, "paper, published 3DShapes")
