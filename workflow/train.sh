@@ -1,5 +1,5 @@
 #!/bin/sh
-# Train the released models again, exactly as checkpoints/README.md tells: three hours on one quiet core. Every
+# Train the released models again, exactly as checkpoints/README.md tells: six hours on one shared core. Every
 # line is resumable: start this again after a kill. With a GPU, add --device cuda (same settings, other bits).
 set -eu
 python=${PYTHON:-.venv/bin/python}
