@@ -1,6 +1,6 @@
 """Combinatorial generalisation: train on some combinations of attributes, ask for the others.
 
-    python -m inc_lib.composition --world simple-shapes --seen "000 001 010 100" --steps 3000 --seed 0 --release
+    python -m inc_lib.composition --world simple-shapes --seen "000 001 010 100" --steps 4000 --seed 0 --release
 
 trains the generator of chapter 10. Factors are given (h* reads them), so what is learned is G alone: a diffusion
 model that is told the factors' values. A class is one combination, written as its attributes' numbers, 011.
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 TELLINGS = ("values", "indicators")
 SAMPLER_STEPS = 10  # of DDIM, wherever classes are scored
 MAIN = "000 001 010 100"  # Okawa et al. (2023): one change at a time from 000
-STEPS = 3_000  # of a released training
+STEPS, BATCH_SIZE = 4_000, 32  # of a released training
 MARKS = 16  # moments of a training at which every class is scored
 
 
@@ -62,7 +62,7 @@ class Split:
     @property
     def factors(self) -> tuple[Factor, ...]:
         """The factors that are asked about: all but nuisances."""
-        return asked(self.world)
+        return self.world.asked
 
     @property
     def classes(self) -> Tensor:
@@ -100,6 +100,13 @@ class Split:
             [F.one_hot(states[:, i], size).float() for i, size in enumerate(self.seen.shape)], dim=1
         )
 
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """How many of the numbers of a condition tell each factor."""
+        if self.told == "values" and hasattr(self.world, "conditions"):
+            return self.world.condition_sizes
+        return tuple(self.seen.shape)
+
     def prototypes(self) -> Tensor:
         """What is told to ask for each class: float32 (n, C)."""
         classes = self.classes
@@ -129,7 +136,7 @@ class Split:
     def actions(self, n: int, generator: torch.Generator) -> tuple[ActionSet, Tensor]:
         """Atomic actions found on the given codes of n training images; and these codes (n, C).
 
-        Which dimensions are a factor's is given with the factors: the numbers that its attributes change.
+        Which dimensions are a factor's is given with the factors, see `groups`.
         """
         if isinstance(self.world, ArrayWorld):
             rows = self._rows()
@@ -139,22 +146,11 @@ class Split:
             states = self.states(n, generator)
         m = len(self.factors)
         codes = self.conditions(states)
+        ends = list(itertools.accumulate(self.groups))
+        parts = [range(end - size, end) for end, size in zip(ends, self.groups, strict=True)]
         found = find_actions(states[:, :m], codes, find_partitions(codes), self.factors, distribution="empirical",
-                             dimensions=self._dimensions())
+                             dimensions=[list(part) for part in parts])
         return found, codes
-
-    def _dimensions(self) -> list[list[int]]:
-        """For each factor the numbers of a condition that change with it."""
-        told, owned = self.prototypes().reshape(*self.seen.shape, -1), []
-        for axis in range(self.seen.ndim):
-            differs = told.amax(axis) != told.amin(axis)
-            owned.append(differs.flatten(0, -2).any(0).nonzero()[:, 0].tolist())
-        return owned
-
-
-def asked(world: World) -> tuple[Factor, ...]:
-    """A world's factors without its nuisances."""
-    return tuple(factor for factor in world.factors if factor.name not in world.nuisances)
 
 
 def class_name(attributes: Sequence[int], sizes: Sequence[int]) -> str:
@@ -175,7 +171,7 @@ def split(world: World, seen: str | Path | Tensor = "one change", *, told: str =
         InputError: fewer than two factors, a mask of another shape or type, a class that does not exist, an attribute
             that no class trained on has, or a dataset that holds no image of a class to be trained on.
     """
-    factors = asked(world)
+    factors = world.asked
     sizes = tuple(factor.size for factor in factors)
     if sum(size > 1 for size in sizes) < 2:
         raise InputError(
@@ -254,11 +250,14 @@ def train(
         "image_size": world.image_size,
         "n_conditions": task.prototypes().shape[1],
         "patch": 2 if world.image_size <= 32 else 4,
+        "groups": task.groups,
+        "scale_shift": True,
     } | settings.pop("options", {})
     seen = [name for name, kept in zip(task.names, task.is_seen.tolist(), strict=True) if kept]
     return denoising.train(
         task.draw, world=world.name, options=options, steps=steps, seed=seed, folder=folder, device=device,
-        about={"source": world.source, "told": task.told, "seen": seen}, on_step=on_step, every=every, **settings,
+        about={"source": world.source, "told": task.told, "seen": seen}, on_step=on_step, every=every,
+        **{"batch_size": BATCH_SIZE} | settings,
     )
 
 

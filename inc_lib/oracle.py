@@ -43,7 +43,8 @@ from .training import Run, command, keep_freed_memory, pick_device
 from .worlds import World
 from .worlds.arrays import ArrayWorld
 
-WIDTHS = {64: (16, 32, 64, 128), 32: (32, 64, 128)}  # of the 4x4, stride-2 convolutions; all end at 4x4 maps
+# of the 4x4, stride-2 convolutions, by the size of the images; all end at maps of 3x3 or 4x4
+WIDTHS = {64: (16, 32, 64, 128), 32: (32, 64, 128), 28: (32, 64, 128)}
 HIDDEN = 256
 BATCH = 1024            # observations read at a time, which bounds memory
 HELD_OUT = 0.1          # share of the grid, or of the observations
@@ -57,8 +58,8 @@ class Oracle(nn.Module):
 
     Args:
         channels: 1 or 3.
-        image_size: 32 or 64.
-        factors: names of the factors.
+        image_size: 28, 32 or 64.
+        factors: names of the factors that it reads, the world's first ones: its nuisances come last.
         sizes: number of attributes of each.
         world: name of the world it can read.
         per_factor: a network of its own for each factor, as in the paper; otherwise one trunk with a head for
@@ -71,7 +72,8 @@ class Oracle(nn.Module):
     def __init__(self, *, channels: int, image_size: int, factors: Sequence[str], sizes: Sequence[int],
                  world: str, per_factor: bool = False, augment: bool = True) -> None:
         super().__init__()
-        check_shape(channels, image_size)
+        if image_size not in WIDTHS or channels not in (1, 3):
+            check_shape(channels, image_size)  # says what models of every kind can take
         self.config = {"channels": channels, "image_size": image_size, "factors": list(factors),
                        "sizes": list(sizes), "world": world, "per_factor": per_factor, "augment": augment}
         self.factors, self.sizes, self.world = tuple(factors), tuple(sizes), world
@@ -137,10 +139,11 @@ def _on(observations: Tensor, device: torch.device) -> Tensor:
 def _trunk(channels: int, image_size: int) -> nn.Sequential:
     """Observations -> (n, HIDDEN). Strides, not pooling: cheap, and the place of an edge survives."""
     widths = (channels, *WIDTHS[image_size])
+    side = image_size // 2 ** (len(widths) - 1)
     layers = [layer for before, after in itertools.pairwise(widths)
               for layer in (nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False),
                             nn.BatchNorm2d(after), nn.ReLU(inplace=True))]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * 4 * 4, HIDDEN), nn.ReLU(inplace=True))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * side**2, HIDDEN), nn.ReLU(inplace=True))
 
 
 def soften(observations: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -265,8 +268,8 @@ def train(world: World, *, steps: int = 2_000, batch_size: int = 128, learning_r
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # torch's layers draw their weights from the global generator only
         oracle = Oracle(channels=world.channels, image_size=world.image_size,
-                        factors=[factor.name for factor in world.factors], sizes=world.sizes,
-                        world=world.name, per_factor=per_factor, augment=augment)
+                        factors=[factor.name for factor in world.asked],
+                        sizes=[factor.size for factor in world.asked], world=world.name, per_factor=per_factor, augment=augment)
     settings = {"world": world.name, "source": world.source, "model": oracle.name, "config": oracle.config,
                 "batch_size": batch_size, "learning_rate": learning_rate, "decay": 1.0, "held_out": HELD_OUT,
                 "seed": seed, "steps": steps}
@@ -350,7 +353,7 @@ def _check_world(oracle: Oracle, world: World, path: Path) -> None:
             "image_size": oracle.config["image_size"],
             "factors": dict(zip(oracle.factors, oracle.sizes, strict=True))}
     theirs = {"world": world.name, "channels": world.channels, "image_size": world.image_size,
-              "factors": {factor.name: factor.size for factor in world.factors}}
+              "factors": {factor.name: factor.size for factor in world.asked}}
     for key, value in ours.items():
         if value != theirs[key]:
             raise InputError(f"checkpoint {path.name} is an oracle for {key} = {value!r}, but the data have "

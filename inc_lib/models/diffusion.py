@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -46,6 +47,10 @@ class Diffusion(nn.Module):
         layers: residual blocks at each resolution.
         frequencies: the network sees each number also as sin and cos of pi, 2 pi, 4 pi, ... times it: so many.
         drop: share of the training images whose condition is hidden.
+        groups: how many numbers of a condition, in turn, belong together (tell one factor); each group is embedded by
+            a network of its own, and the embeddings are added (so Okawa et al. 2023). None: one network for all.
+        scale_shift: whether time and condition scale the U-Net's normalised features beside shifting them (FiLM: Perez et
+            al. 2018). A product of what two factors say is then a product of two features, and not to be learned.
     """
 
     name = "diffusion"
@@ -61,9 +66,16 @@ class Diffusion(nn.Module):
         layers: int = 1,
         frequencies: int = 0,
         drop: float = 0.1,
+        groups: tuple[int, ...] | None = None,
+        scale_shift: bool = False,
     ) -> None:
         super().__init__()
         unit = patch * 2 ** (len(widths) - 1)
+        if groups is not None and (sum(groups) != n_conditions or min(groups) < 1):
+            raise InputError(
+                f"groups of {tuple(groups)} numbers do not make up a condition of {n_conditions}: expected positive "
+                "whole numbers that sum to it."
+            )
         if n_conditions < 1 or not 0 <= drop < 1 or not widths or image_size < unit or image_size % unit:
             raise InputError(
                 f"a diffusion model of {n_conditions} condition(s), drop = {drop}, on images of {image_size} pixels "
@@ -80,6 +92,8 @@ class Diffusion(nn.Module):
             "layers": layers,
             "frequencies": frequencies,
             "drop": drop,
+            "groups": None if groups is None else list(groups),
+            "scale_shift": scale_shift,
         }
         self.provenance: dict = {}
         self.n_conditions, self.patch, self.drop = n_conditions, patch, drop
@@ -94,13 +108,14 @@ class Diffusion(nn.Module):
             up_block_types=("UpBlock2D",) * len(widths),
             norm_num_groups=8,
             add_attention=False,
+            resnet_time_scale_shift="scale_shift" if scale_shift else "default",
             class_embed_type="identity",  # what `told` gives is added to the time's embedding
         )
         width = 4 * widths[0]
-        told = nn.Sequential(
-            nn.Linear(n_conditions * (1 + 2 * frequencies), width), nn.SiLU(), nn.Linear(width, width)
-        )
-        self.trained = _Predictor(unet, told, nn.Parameter(torch.zeros(width)), frequencies)
+        seen = 1 + 2 * frequencies
+        told = nn.ModuleList(_embedding(size * seen, width) for size in groups or (n_conditions,))
+        nothing = nn.Parameter(torch.zeros(width))
+        self.trained = _Predictor(unet, told if groups else told[0], nothing, frequencies, groups)
         self.average: _Predictor | None = None  # of the weights over the last steps; what images are drawn with
         self.n_averaged = 0
         self.schedule = DDIMScheduler(
@@ -267,21 +282,41 @@ class Diffusion(nn.Module):
         return conditions.float(), weights.expand(conditions.shape[:2])
 
 
+def _embedding(n: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(n, width), nn.SiLU(), nn.Linear(width, width))
+
+
 class _Predictor(nn.Module):
     """The U-Net and what it is told."""
 
-    def __init__(self, unet: nn.Module, told: nn.Module, nothing: nn.Parameter, frequencies: int) -> None:
+    def __init__(
+        self,
+        unet: nn.Module,
+        told: nn.Module,
+        nothing: nn.Parameter,
+        frequencies: int,
+        groups: Sequence[int] | None,
+    ) -> None:
         super().__init__()
-        self.unet, self.told, self.nothing, self.frequencies = unet, told, nothing, frequencies
+        self.unet, self.told, self.nothing = unet, told, nothing
+        self.frequencies, self.groups = frequencies, None if groups is None else list(groups)
 
     def forward(self, noisy: Tensor, times: Tensor, conditions: Tensor) -> Tensor:
         """The velocity (n, C, h, w) of noisy images at times (n,), told conditions (n, n_conditions) or NaN."""
         hidden = conditions[:, :1].isnan()
         told = conditions.nan_to_num()
-        waves = [math.pi * 2.0**k * told for k in range(self.frequencies)]
-        seen = torch.cat([told, *(wave.sin() for wave in waves), *(wave.cos() for wave in waves)], dim=1)
-        embedding = torch.where(hidden, self.nothing, self.told(seen))
+        if self.groups is None:
+            embedding = self.told(self._waves(told))
+        else:
+            pairs = zip(self.told, told.split(self.groups, dim=1), strict=True)
+            embedding = sum(part(self._waves(numbers)) for part, numbers in pairs)
+        embedding = torch.where(hidden, self.nothing, embedding)
         return self.unet(noisy, times, class_labels=embedding, return_dict=False)[0]
+
+    def _waves(self, told: Tensor) -> Tensor:
+        """Numbers (n, c) and their sin and cos: (n, c (1 + 2 frequencies))."""
+        waves = [math.pi * 2.0**k * told for k in range(self.frequencies)]
+        return torch.cat([told, *(wave.sin() for wave in waves), *(wave.cos() for wave in waves)], dim=1)
 
 
 class Sampler:

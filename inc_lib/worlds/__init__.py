@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from ..errors import suggest
 from .base import Factor, World
 from .dsprites import DSpritesTwin
 from .shapes3d import Shapes3DTwin
+from .simple_shapes import SimpleShapes
 
 __all__ = ["TWINS", "Factor", "World", "load", "names"]
 
-TWINS = {"shapes3d-twin": Shapes3DTwin, "dsprites-twin": DSpritesTwin}
+TWINS = {
+    "shapes3d-twin": Shapes3DTwin,
+    "dsprites-twin": DSpritesTwin,
+    "simple-shapes": SimpleShapes,
+    "simple-shapes-3": partial(SimpleShapes, n_values=3),
+}
 
 
 def names() -> list[str]:

@@ -53,6 +53,7 @@ class World:
     name: str
     source: str  # "procedural twin" | "published" | "yours"
     factors: tuple[Factor, ...]
+    nuisances: tuple[str, ...] = ()  # names of those factors, the last ones, that images vary in and nobody asks about
     channels: int
     image_size: int
     device: torch.device = torch.device("cpu")
@@ -61,6 +62,11 @@ class World:
     def sizes(self) -> tuple[int, ...]:
         """Number of attributes of each factor."""
         return tuple(factor.size for factor in self.factors)
+
+    @property
+    def asked(self) -> tuple[Factor, ...]:
+        """The factors without the nuisances: what an oracle reads."""
+        return tuple(factor for factor in self.factors if factor.name not in self.nuisances)
 
     @property
     def n_states(self) -> int:

@@ -78,6 +78,11 @@ class SimpleShapes(World):
         centres = (torch.arange(image_size, device=self.device) + 0.5) / image_size - 0.5
         self._rows, self._columns = torch.meshgrid(centres, centres, indexing="ij")
 
+    @property
+    def condition_sizes(self) -> tuple[int, ...]:
+        """How many numbers of `conditions` tell each factor."""
+        return self.factors[0].size, 3, 1
+
     def conditions(self, states: Tensor, *, exact: bool = True) -> Tensor:
         """What a conditional generator is told of states (n, 6): the given factors h*.
 
@@ -87,13 +92,14 @@ class SimpleShapes(World):
             exact: tint and size as the variant draws them (what training is told); False: the class's own values.
 
         Returns:
-            float32 (n, n_values + 4): shape indicators, red, green, blue in [0, 1], and the size, the radius
-            divided by the large one's.
+            float32 (n, n_values + 4): shape indicators; red, green, blue in [0, 1]; and the size, 0 for the small
+            radius and 1 for the large one.
         """
         states = states.to(self.device)
         shape = torch.nn.functional.one_hot(states[:, 0], self.factors[0].size).float()
         colour, radius = self._appearance(states, exact)
-        return torch.cat([shape, colour, radius[:, None] / RADII["large"]], dim=1)
+        size = (radius - RADII["small"]) / (RADII["large"] - RADII["small"])
+        return torch.cat([shape, colour, size[:, None]], dim=1)
 
     def render(self, states: Tensor) -> Tensor:
         """Observations (n, 3, image_size, image_size) of states (n, 6)."""
