@@ -22,7 +22,7 @@ from inc_lib import composition, oracle, training, worlds
 from inc_lib.files import ROOT, atomic_write
 
 RECORD = ROOT / "results" / "benchmarks" / "combinations.json"
-N, N_SWEEP = 50, 50  # images of each class at each moment: of the main run, of the others
+N, SHOWN = 50, 4  # images of each class at each moment: scored, and kept to look at (of the main run's first seed)
 MAIN = "four of eight"
 # name: world, classes trained on, what is told, steps, seeds
 RUNS = {
@@ -46,11 +46,16 @@ def train(name: str, seed: int, record: list[dict], *, release: bool) -> None:
         }
         record.append(entry)
 
+    pictures: dict[int, torch.Tensor] = composition.read_pictures(RECORD.with_suffix(".png"), moments, task, SHOWN)
+
     def look(step: int, model) -> None:
         if step not in moments:
             return
         images = composition.ask(model, task, N, torch.Generator().manual_seed(1000 + seed))
         scores = composition.score(images, task.classes, task.names, judge)
+        if (name, seed) == (MAIN, 0):
+            pictures[step] = images.unflatten(0, (-1, N))[:, :SHOWN]
+            composition.write_pictures(RECORD.with_suffix(".png"), pictures)
         kept = [moment for moment in entry["moments"] if moment["step"] < step]
         entry["moments"] = [*kept, {
             "step": step, "right": scores.right.all(2).sum(1).tolist(), "by_factor": scores.right.sum(1).tolist(),

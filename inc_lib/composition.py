@@ -1,6 +1,6 @@
 """Combinatorial generalisation: train on some combinations of attributes, ask for the others.
 
-    python -m inc_lib.composition --world simple-shapes --seen "000 001 010 100" --steps 4000 --seed 0 --release
+    python -m inc_lib.composition --world simple-shapes --seen "000 001 010 100" --steps 3000 --seed 0 --release
 
 trains the generator of chapter 10. Factors are given (h* reads them), so what is learned is G alone: a diffusion
 model that is told the factors' values. A class is one combination, written as its attributes' numbers, 011.
@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from . import denoising, models, training, worlds
 from .actions import ActionSet, find_actions, find_partitions
 from .errors import InputError, suggest
-from .files import ROOT
+from .files import ROOT, atomic_write
 from .models.diffusion import Diffusion
 from .models.diffusion import load as load_diffusion
 from .worlds import Factor, World
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 TELLINGS = ("values", "indicators")
 SAMPLER_STEPS = 10  # of DDIM, wherever classes are scored
 MAIN = "000 001 010 100"  # Okawa et al. (2023): one change at a time from 000
-STEPS, BATCH_SIZE = 4_000, 32  # of a released training
-MARKS = 16  # moments of a training at which every class is scored
+STEPS, BATCH_SIZE = 3_000, 32  # of a released training
+MARKS = 14  # moments of a training at which every class is scored
 
 
 # --- which combinations are trained on ---
@@ -414,6 +414,22 @@ class Curve:
         return self.by_factor.prod(2)
 
 
+def parents_product(curve: Curve) -> np.ndarray:
+    """What each class would reach if its factors were worth what they are in the classes trained on: (T, classes).
+
+    For each factor the accuracy of *that factor* in the trained-on classes that share the class's attribute, averaged; and
+    the product of these over factors. The accuracy of a class whose parts are known as well as in their parents, and
+    combine at no cost.
+    """
+    attributes = np.array([[int(part) for part in (name.split("-") if "-" in name else name)] for name in curve.names])
+    result = np.ones_like(curve.accuracy)
+    for c, own in enumerate(attributes):
+        for m in range(attributes.shape[1]):
+            parents = curve.seen & (attributes[:, m] == own[m])
+            result[:, c] *= curve.by_factor[:, parents, m].mean(1)
+    return result
+
+
 def recorded(path: str | Path | None = None) -> dict[str, list[Curve]]:
     """The trainings that `benchmarks/combinations.py` recorded, by the run's name; only those that are finished."""
     path = Path(path or ROOT / "results" / "benchmarks" / "combinations.json")
@@ -430,6 +446,28 @@ def recorded(path: str | Path | None = None) -> dict[str, list[Curve]]:
                   tuple(run["names"]), np.array(run["seen"]), np.array(run["changes"]), run["n"], right, by_factor)
         )
     return found
+
+
+def write_pictures(path: str | Path, pictures: dict[int, Tensor]) -> None:
+    """Keep what a training drew: step -> (classes, k, channels, H, W), of the same noise each time; a row for a step."""
+    from PIL import Image
+
+    rows = torch.stack([pictures[step].flatten(0, 1) for step in sorted(pictures)])
+    sheet = (rows.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2) * 255).round().byte().numpy()
+    with atomic_write(path) as temporary:
+        Image.fromarray(sheet).save(temporary, format="PNG")
+
+
+def read_pictures(path: str | Path, steps: Sequence[int], task: Split, k: int) -> dict[int, Tensor]:
+    """What `write_pictures` kept, of the first of these steps; nothing where there is no such file."""
+    from PIL import Image
+
+    if not Path(path).is_file():
+        return {}
+    size = task.world.image_size
+    sheet = torch.from_numpy(np.asarray(Image.open(path)).copy()).float() / 255
+    rows = sheet.unflatten(0, (-1, size)).unflatten(2, (-1, size)).permute(0, 2, 4, 1, 3)
+    return {step: row.unflatten(0, (-1, k)) for step, row in zip(steps, rows, strict=False)}
 
 
 # --- command line ---

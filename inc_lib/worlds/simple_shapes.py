@@ -7,11 +7,12 @@ nuisance: it makes images of a class differ and is asked of nobody.
 Drawn analytically: a pixel is covered as far as a signed distance to the outline says, so edges are anti-aliased.
 
 Departures from the published set, whose images are files: ours are drawn when needed, from a finite grid of
-`N_VARIANTS` tints and sizes and `N_PLACES` squared places (5,184 images a class; published: 5,000). A shape of
-the same size has the same *area*, whichever shape it is. Background, places and the spread of tint and size are ours. So numbers
-measured here are this world's, and never the published set's. As published: the classes and their order, the mean
-colours (0.9, 0.1, 0.1) and (0.1, 0.1, 0.9), green as the third, square as the third shape, and the ratio of
-the sizes, 1.4 to 2.6.
+`N_VARIANTS` tints and sizes and `N_PLACES` squared places (20,736 images a class; published: 5,000). Shapes of
+one size have the same *area*. Background, places and the spread of tints and sizes are ours; tints spread until red and blue
+nearly meet, sizes likewise (chapter 10 says what this is for, and what happens where they spread a sixth of it). So numbers
+measured here are this world's, never the published set's. As published: the classes and their order, the mean colours
+(0.9, 0.1, 0.1) and (0.1, 0.1, 0.9), green as the third and the square as the third shape; about as
+published, the ratio of the sizes (1.8; 2.6 to 1.4).
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from .base import Factor, World
 SHAPES = ("circle", "triangle", "square")
 COLOURS = {"red": (0.9, 0.1, 0.1), "blue": (0.1, 0.1, 0.9), "green": (0.1, 0.9, 0.1)}
 SIZES = ("large", "small", "medium")
-RADII = {"large": 0.21, "medium": 0.155, "small": 0.113}  # of the circle of the same area, in widths of the image
-N_VARIANTS, N_PLACES = 64, 9
-TINT = 0.06  # standard deviation of each colour channel
-SPREAD = 0.04  # standard deviation of the size, as a share of it
-REACH = 0.15  # farthest place from the middle, in widths of the image: every shape stays inside
+RADII = {"large": 0.2, "medium": 0.148, "small": 0.11}  # of the circle of the same area, in widths of the image
+N_VARIANTS, N_PLACES = 256, 9
+TINT = 0.36  # how far each colour channel may be off; short of halfway from red to blue
+SPREAD = 0.2  # how far the size may be off, as a share of it; short of halfway from large to small
+REACH = 0.125  # farthest place from the middle, in widths of the image: every shape stays inside
 
 
 class SimpleShapes(World):
@@ -39,11 +40,12 @@ class SimpleShapes(World):
 
     Args:
         n_values: attributes of each factor, 2 (published: the main experiment) or 3.
+        spread: of tints and sizes, as a share of the widest, in [0, 1].
         image_size: pixels on a side, at least 16; published: 28.
         device: where images are drawn.
 
     Raises:
-        InputError: another number of values or a smaller image.
+        InputError: another number of values, a smaller image, or a spread out of range.
     """
 
     source = "procedural twin"
@@ -51,14 +53,19 @@ class SimpleShapes(World):
     nuisances = ("variant", "position x", "position y")
 
     def __init__(
-        self, *, n_values: int = 2, image_size: int = 28, device: str | torch.device = "cpu"
+        self,
+        *,
+        n_values: int = 2,
+        image_size: int = 28,
+        spread: float = 1.0,
+        device: str | torch.device = "cpu",
     ) -> None:
-        if n_values not in (2, 3) or image_size < 16:
+        if n_values not in (2, 3) or image_size < 16 or not 0 <= spread <= 1:
             raise InputError(
-                f"simple-shapes with n_values = {n_values} and image_size = {image_size} cannot be drawn: expected 2 or "
-                "3 values of each factor, and at least 16 pixels."
+                f"simple-shapes with n_values = {n_values}, image_size = {image_size}, spread = {spread} cannot be drawn: "
+                "expected 2 or 3 values of each factor, at least 16 pixels, and a spread from 0 to 1."
             )
-        self.name = "simple-shapes" if n_values == 2 else f"simple-shapes-{n_values}"
+        self.name = f"simple-shapes{'' if n_values == 2 else f'-{n_values}'}{'' if spread == 1 else '-narrow'}"
         self.image_size, self.device = image_size, torch.device(device)
         places = tuple(2 * i / (N_PLACES - 1) - 1 for i in range(N_PLACES))
         self.factors = (
@@ -70,8 +77,7 @@ class SimpleShapes(World):
             Factor("position y", places, "ordered"),
         )
         generator = torch.Generator().manual_seed(0)  # the variants are part of the world, not of a run
-        # clamped: no variant of a class reaches halfway to another class
-        self._jitter = torch.randn(N_VARIANTS, 4, generator=generator).clamp(-2, 2).to(self.device)
+        self._jitter = (spread * (2 * torch.rand(N_VARIANTS, 4, generator=generator) - 1)).to(self.device)
         self._colours = torch.tensor([COLOURS[name] for name in self.factors[1].values], device=self.device)
         self._radii = torch.tensor([RADII[name] for name in self.factors[2].values], device=self.device)
         self._places = torch.tensor(places, device=self.device)
@@ -92,13 +98,13 @@ class SimpleShapes(World):
             exact: tint and size as the variant draws them (what training is told); False: the class's own values.
 
         Returns:
-            float32 (n, n_values + 4): shape indicators; red, green, blue in [0, 1]; and the size, 0 for the small
+            float32 (n, n_values + 4): shape indicators; red, green, blue in [0, 1]; and the size, -1 for the small
             radius and 1 for the large one.
         """
         states = states.to(self.device)
         shape = torch.nn.functional.one_hot(states[:, 0], self.factors[0].size).float()
         colour, radius = self._appearance(states, exact)
-        size = (radius - RADII["small"]) / (RADII["large"] - RADII["small"])
+        size = 2 * (radius - RADII["small"]) / (RADII["large"] - RADII["small"]) - 1
         return torch.cat([shape, colour, size[:, None]], dim=1)
 
     def render(self, states: Tensor) -> Tensor:
