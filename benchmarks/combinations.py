@@ -20,28 +20,44 @@ import torch
 
 from inc_lib import composition, oracle, training, worlds
 from inc_lib.files import ROOT, atomic_write
+from inc_lib.worlds.simple_shapes import SimpleShapes
 
-RECORD = ROOT / "results" / "benchmarks" / "combinations.json"
+RECORD = composition.RECORDED
 N, SHOWN = 50, 4  # images of each class at each moment: scored, and kept to look at (of the main run's first seed)
 MAIN = "four of eight"
+SWEEP = 1_500  # steps of the others, which are scored at few moments
 # name: world, classes trained on, what is told, steps, seeds
 RUNS = {
     MAIN: ("simple-shapes", composition.MAIN, "values", composition.STEPS, (0, 1, 2)),
+    "4 of 8, one change at a time": ("simple-shapes", composition.MAIN, "values", SWEEP, (0,)),
+    "4 of 8, every pair balanced": ("simple-shapes", "000 011 101 110", "values", SWEEP, (0,)),
+    "2 of 8, opposite corners": ("simple-shapes", "000 111", "values", SWEEP, (0,)),
+    "7 of 8, all but 111": ("simple-shapes", "000 001 010 011 100 101 110", "values", SWEEP, (0,)),
+    "4 of 8, narrow tints and sizes": ("narrow", composition.MAIN, "values", SWEEP, (0,)),
+    "7 of 27, one change at a time": ("simple-shapes-3", "one change", "values", SWEEP, (0,)),
+    "3 of 8, blue only when small": ("simple-shapes", "000 011 100", "values", SWEEP, (0,)),
+    "4 of 8, told indicators": ("simple-shapes", composition.MAIN, "indicators", SWEEP, (0,)),
 }
+
+
+def load(name: str) -> SimpleShapes:
+    """A run's world: tints and sizes that spread a sixth as far are no world by name."""
+    return SimpleShapes(spread=1 / 6) if name == "narrow" else worlds.load(name, image_size=28)
 
 
 def train(name: str, seed: int, record: list[dict], *, release: bool) -> None:
     """One run: train it, score it at its moments, keep the scores."""
     world_name, seen, told, steps, _ = RUNS[name]
-    world = worlds.load(world_name, image_size=28)
+    world = load(world_name)
     task = composition.split(world, seen, told=told)
-    judge = oracle.load(oracle.release_path(world.name, 28), world)
-    moments = composition.marks(steps)
+    judge = oracle.load(oracle.release_path(world.name.removesuffix("-narrow"), 28))
+    moments = composition.marks(steps) if name == MAIN else [steps // 4, steps // 2, steps]
+    n = N if len(task.names) <= 8 else N // 2
     entry = next((run for run in record if (run["run"], run["seed"]) == (name, seed)), None)
     if entry is None:
         entry = {
             "run": name, "seed": seed, "world": world.name, "told": told, "train_steps": steps,
-            "names": task.names, "seen": task.is_seen.tolist(), "changes": task.changes.tolist(), "n": N,
+            "names": task.names, "seen": task.is_seen.tolist(), "changes": task.changes.tolist(), "n": n,
             "sampler_steps": composition.SAMPLER_STEPS, "oracle": judge.held_out, "finished": False, "moments": [],
         }
         record.append(entry)
@@ -51,7 +67,7 @@ def train(name: str, seed: int, record: list[dict], *, release: bool) -> None:
     def look(step: int, model) -> None:
         if step not in moments:
             return
-        images = composition.ask(model, task, N, torch.Generator().manual_seed(1000 + seed))
+        images = composition.ask(model, task, n, torch.Generator().manual_seed(1000 + seed))
         scores = composition.score(images, task.classes, task.names, judge)
         if (name, seed) == (MAIN, 0):
             pictures[step] = images.unflatten(0, (-1, N))[:, :SHOWN]
@@ -80,8 +96,8 @@ def keep(record: list[dict]) -> None:
     """Write the record, whole or not at all."""
     about = {
         "benchmark": "combinations",
-        "note": f"Diffusion models of simple-shapes (drawn by us) at 28x28, {composition.BATCH_SIZE} images a step; {N} images a class and "
-        "moment, read by the released oracle; counts of images with every factor right, and with each right.",
+        "note": f"Diffusion models of simple-shapes (drawn by us) at 28x28, {composition.BATCH_SIZE} images a step; so many (n) images a "
+        "class and moment, read by the released oracle; counts of images with every factor right, and with each right.",
         "runs": record,
         "machine": {
             "processor": f"{os.cpu_count()}-core {platform.machine()}",

@@ -39,6 +39,7 @@ TELLINGS = ("values", "indicators")
 SAMPLER_STEPS = 10  # of DDIM, wherever classes are scored
 MAIN = "000 001 010 100"  # Okawa et al. (2023): one change at a time from 000
 STEPS, BATCH_SIZE = 3_000, 32  # of a released training
+RECORDED = ROOT / "results" / "benchmarks" / "combinations.json"
 MARKS = 14  # moments of a training at which every class is scored
 
 
@@ -129,6 +130,16 @@ class Split:
         states = self.states(n, generator)
         return self.world.render(states), self.conditions(states)
 
+    def examples(self, k: int, n: int, generator: torch.Generator) -> Tensor | None:
+        """n true images of class k, trained on or not: (n, channels, H, W); None where a dataset has none."""
+        if isinstance(self.world, ArrayWorld):
+            rows = (torch.from_numpy(self.world.labels) == self.classes[k]).all(1).nonzero()[:, 0]
+            chosen = torch.randint(max(len(rows), 1), (n,), generator=generator)
+            return self.world.observation(rows[chosen]) if len(rows) else None
+        states = self.world.states(n, generator)
+        states[:, : self.seen.ndim] = self.classes[k]
+        return self.world.render(states)
+
     def _rows(self) -> Tensor:
         """Rows of a dataset whose class is trained on."""
         return self.seen[tuple(torch.from_numpy(self.world.labels).unbind(1))].nonzero()[:, 0]
@@ -148,8 +159,8 @@ class Split:
         codes = self.conditions(states)
         ends = list(itertools.accumulate(self.groups))
         parts = [range(end - size, end) for end, size in zip(ends, self.groups, strict=True)]
-        found = find_actions(states[:, :m], codes, find_partitions(codes), self.factors, distribution="empirical",
-                             dimensions=[list(part) for part in parts])
+        found = find_actions(states[:, :m], codes, find_partitions(codes, bandwidth="silverman"), self.factors,
+                             distribution="empirical", dimensions=[list(part) for part in parts])
         return found, codes
 
 
@@ -351,10 +362,18 @@ def ask(
 
 
 def ceiling(task: Split, n: int, generator: torch.Generator, oracle: Oracle) -> Scores:
-    """The oracle on n renderings of every class: no generator can be expected to score higher."""
-    states = task.world.states(n * len(task.classes), generator)
-    states[:, : task.classes.shape[1]] = task.classes.repeat_interleave(n, 0)
-    return score(task.world.render(states), task.classes, task.names, oracle)
+    """The oracle on n true images of every class that has any: no generator can be expected to score higher."""
+    has = [k for k in range(len(task.names)) if task.examples(k, 1, generator) is not None]
+    images = torch.cat([task.examples(k, n, generator) for k in has])
+    return score(images, task.classes[has], [task.names[k] for k in has], oracle)
+
+
+def asked_attributes(actions: ActionSet, codes: Tensor) -> Tensor:
+    """Which attribute of each factor is present in codes (n, d): int64 (n, M), -1 where none is."""
+    found = torch.full((len(codes), len(actions.factors)), -1)
+    for action in actions.actions:
+        found[action.present(codes), action.factor] = action.attribute
+    return found
 
 
 def marks(steps: int, n: int = MARKS, first: int = 50, every: int = 25) -> list[int]:
@@ -414,25 +433,41 @@ class Curve:
         return self.by_factor.prod(2)
 
 
+def _sharing(names: Sequence[str], seen: np.ndarray) -> list[list[np.ndarray]]:
+    """For each class and each factor the classes trained on that have the same attribute: indices."""
+    attributes = np.array([[int(part) for part in (name.split("-") if "-" in name else name)] for name in names])
+    return [[np.flatnonzero(seen & (attributes[:, m] == own[m])) for m in range(len(own))] for own in attributes]
+
+
 def parents_product(curve: Curve) -> np.ndarray:
     """What each class would reach if its factors were worth what they are in the classes trained on: (T, classes).
 
     For each factor the accuracy of *that factor* in the trained-on classes that share the class's attribute, averaged; and
-    the product of these over factors. The accuracy of a class whose parts are known as well as in their parents, and
+    the product of these over factors. The accuracy of a class whose parts are known as well as in its parents, and
     combine at no cost.
     """
-    attributes = np.array([[int(part) for part in (name.split("-") if "-" in name else name)] for name in curve.names])
     result = np.ones_like(curve.accuracy)
-    for c, own in enumerate(attributes):
-        for m in range(attributes.shape[1]):
-            parents = curve.seen & (attributes[:, m] == own[m])
-            result[:, c] *= curve.by_factor[:, parents, m].mean(1)
+    for c, parents in enumerate(_sharing(curve.names, curve.seen)):
+        for m, sharing in enumerate(parents):
+            result[:, c] *= curve.by_factor[:, sharing, m].mean(1)
     return result
+
+
+def parents_moment(curve: Curve, level: float = 0.5) -> np.ndarray:
+    """When everything is there that each class is made of: (classes,) steps, see `emergence`.
+
+    For each factor the first trained-on class with the class's attribute to emerge; of these the last. NaN where one has
+    not emerged.
+    """
+    own = np.array([emergence(curve.steps, column, level) for column in curve.accuracy.T])
+    late = np.where(np.isnan(own), np.inf, own)
+    found = np.array([max(late[sharing].min() for sharing in parents) for parents in _sharing(curve.names, curve.seen)])
+    return np.where(np.isinf(found), np.nan, found)
 
 
 def recorded(path: str | Path | None = None) -> dict[str, list[Curve]]:
     """The trainings that `benchmarks/combinations.py` recorded, by the run's name; only those that are finished."""
-    path = Path(path or ROOT / "results" / "benchmarks" / "combinations.json")
+    path = Path(path or RECORDED)
     if not path.is_file():
         raise InputError(f"{path} does not exist: make it with python benchmarks/combinations.py.")
     found: dict[str, list[Curve]] = {}

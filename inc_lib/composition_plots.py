@@ -28,6 +28,7 @@ from .plots import (
     _no_axes,
     _pictures,
     _resample,
+    _sheet,
     _styled,
 )
 
@@ -47,7 +48,7 @@ def lattice(task: Split, pictures: Any, notes: Sequence[str] | None = None) -> F
     level = (classes != 0).sum(1)
     columns = [np.flatnonzero(level == k) for k in range(level.max() + 1)]
     most = max(map(len, columns))
-    side = min(1.0, 6.0 / most - 0.3)
+    side = max(min(1.0, 6.0 / most - 0.3), 0.25)
     step, height = (WIDTH - side) / max(len(columns) - 1, 1), most * (side + 0.3)
     figure = _figure(height, layout=None)
     axes = _no_axes(figure.add_axes((0, 0, 1, 1)))
@@ -75,6 +76,40 @@ def lattice(task: Split, pictures: Any, notes: Sequence[str] | None = None) -> F
     return _finish(
         figure, f"A picture of each of {len(names)} classes; lines join classes that differ in one factor. Solid frame, "
         f"trained on: {_and(list(names[seen]))}. Dashed, held out: {_and(list(names[~seen])) or 'none'}. {told}")
+
+
+@_styled
+def gaps(task: Split, explicit: Mapping[str, Any], implicit: Mapping[str, Any], factor: int, k: int = 2) -> Figure:
+    """Explicit clusters of a factor with their gaps, above implicit ones that fill them (the paper's Figure 10).
+
+    Args:
+        explicit, implicit: class name -> images (n, channels, H, W); a class that is not there is a gap.
+        factor: whose attributes are the clusters, a row each.
+        k: pictures of each combination of the other factors.
+    """
+    classes, names = task.classes.numpy(), np.array(task.names)
+    rest = [i for i in range(classes.shape[1]) if i != factor]
+    combinations = np.unique(classes[:, rest], axis=0)
+    first = _array(next(iter(implicit.values())))
+    blank = np.ones((k, *first.shape[1:]))
+    sheet, holes, made, labels = [], [], [], []
+    for kind, pictures in (("explicit", explicit), ("implicit", implicit)):
+        for attribute, value in enumerate(task.factors[factor].values):
+            rows = [names[(classes[:, factor] == attribute) & (classes[:, rest] == other).all(1)][0]
+                    for other in combinations]
+            sheet.append(np.concatenate([_array(pictures[name])[:k] if name in pictures else blank for name in rows]))
+            holes.append([name not in pictures for name in rows for _ in range(k)])
+            made.append([kind == "implicit" and name not in explicit for name in rows for _ in range(k)])
+            labels.append(f"{kind}\n{value}")
+    columns = [" ".join(str(task.factors[i].values[a]) for i, a in zip(rest, other, strict=True)) if j == 0 else ""
+               for other in combinations for j in range(k)]
+    flat = np.array(sheet)
+    figure = _sheet(_pictures(flat, 5), row_labels=labels, col_labels=columns, holes=np.array(holes),
+                    dashed=np.array(made), breaks=[len(task.factors[factor].values)])
+    told = [name for name in names if name in implicit and name not in explicit]
+    return _finish(figure, f"Clusters by {task.factors[factor].name}, explicit above implicit; columns are combinations of the "
+                   f"other factors. Classes that the explicit clusters lack and the implicit ones hold (dashed): "
+                   f"{_and(told) or 'none'}.")
 
 
 @_styled

@@ -12,7 +12,7 @@ one size have the same *area*. Background, places and the spread of tints and si
 nearly meet, sizes likewise (chapter 10 says what this is for, and what happens where they spread a sixth of it). So numbers
 measured here are this world's, never the published set's. As published: the classes and their order, the mean colours
 (0.9, 0.1, 0.1) and (0.1, 0.1, 0.9), green as the third and the square as the third shape; about as
-published, the ratio of the sizes (1.8; 2.6 to 1.4).
+published, the ratio of the sizes (1.6; published 2.6 to 1.4, 1.9).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from .base import Factor, World
 SHAPES = ("circle", "triangle", "square")
 COLOURS = {"red": (0.9, 0.1, 0.1), "blue": (0.1, 0.1, 0.9), "green": (0.1, 0.9, 0.1)}
 SIZES = ("large", "small", "medium")
-RADII = {"large": 0.2, "medium": 0.148, "small": 0.11}  # of the circle of the same area, in widths of the image
+RADII = {"large": 0.2, "medium": 0.158, "small": 0.125}  # of the circle of the same area, in widths of the image
 N_VARIANTS, N_PLACES = 256, 9
 TINT = 0.36  # how far each colour channel may be off; short of halfway from red to blue
-SPREAD = 0.2  # how far the size may be off, as a share of it; short of halfway from large to small
+SPREAD = 0.2  # how far the size may be off, as a share of it (half of it among three sizes); short of halfway
 REACH = 0.125  # farthest place from the middle, in widths of the image: every shape stays inside
 
 
@@ -67,6 +67,7 @@ class SimpleShapes(World):
             )
         self.name = f"simple-shapes{'' if n_values == 2 else f'-{n_values}'}{'' if spread == 1 else '-narrow'}"
         self.image_size, self.device = image_size, torch.device(device)
+        self._spread = SPREAD * (1.0 if n_values == 2 else 0.5)
         places = tuple(2 * i / (N_PLACES - 1) - 1 for i in range(N_PLACES))
         self.factors = (
             Factor("shape", SHAPES[:n_values]),
@@ -123,7 +124,7 @@ class SimpleShapes(World):
         if not exact:
             return colour, radius
         jitter = self._jitter[states[:, 3]]
-        return (colour + TINT * jitter[:, :3]).clamp(0, 1), radius * (1 + SPREAD * jitter[:, 3])
+        return (colour + TINT * jitter[:, :3]).clamp(0, 1), radius * (1 + self._spread * jitter[:, 3])
 
 
 def _signed_distance(right: Tensor, down: Tensor, radius: Tensor, shape: Tensor) -> Tensor:
