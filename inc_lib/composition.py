@@ -415,6 +415,7 @@ class Curve:
         names, seen, changes: of the classes; `changes` as in `Split`.
         n: images of each class at each moment.
         accuracy: (T, classes). by_factor: (T, classes, M).
+        seconds: of the training, scoring included.
     """
 
     run: str
@@ -426,6 +427,7 @@ class Curve:
     n: int
     accuracy: np.ndarray
     by_factor: np.ndarray
+    seconds: float = float("nan")
 
     @property
     def product(self) -> np.ndarray:
@@ -478,7 +480,8 @@ def recorded(path: str | Path | None = None) -> dict[str, list[Curve]]:
         by_factor = np.array([moment["by_factor"] for moment in run["moments"]]) / run["n"]
         found.setdefault(run["run"], []).append(
             Curve(run["run"], run["seed"], np.array([moment["step"] for moment in run["moments"]]),
-                  tuple(run["names"]), np.array(run["seen"]), np.array(run["changes"]), run["n"], right, by_factor)
+                  tuple(run["names"]), np.array(run["seen"]), np.array(run["changes"]), run["n"], right, by_factor,
+                  run["seconds"])
         )
     return found
 

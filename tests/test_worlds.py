@@ -161,7 +161,6 @@ def test_a_sprite_moves_right_with_x_and_down_with_y(sprites):
 
 
 def test_a_square_looks_the_same_after_a_quarter_turn_and_a_heart_does_not():
-    assert len(worlds.TWINS) == 2
     world = worlds.load("dsprites-twin")
     turned = [torch.tensor([[0, shape, 5, angle, 16, 16] for angle in (0, 39)]) for shape in (0, 2)]
     for states in turned:  # 0 and 2 pi are two attributes of one picture, as in the published set
