@@ -39,7 +39,8 @@ PAPER_E4 = {"encoded_single": (0.43, 0.39, 0.52, 0.88, 0.98, 0.98),
             "AS_single": (0.36, 0.44, 0.20, 0.74, 0.91, 0.81),
             "AS_mda": (0.68, 0.56, 0.38, 0.74, 0.95, 0.79)}
 
-MODELS = {"ada-gvae": "Ada-GVAE", "ada-gvae-threshold": "Ada-GVAE by threshold", "beta-tcvae": "beta-TCVAE"}
+MODELS = {"ada-gvae": "Ada-GVAE", "ada-gvae-threshold": "Ada-GVAE by threshold", "comp-wae": "Comp-WAE",
+          "beta-tcvae": "beta-TCVAE"}
 METHODS = {"kde": "KDE", "kmeans": "k-means", "gmm": "GMM"}
 CONDITIONS = {"encoded_single": "encoded $z$, one dimension", "encoded_mda": "encoded $z$, MDA",
               "AS_single": "$z$ from partitions (AS), one dimension",

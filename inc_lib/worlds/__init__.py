@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import suggest
 from .base import Factor, World
 from .dsprites import DSpritesTwin
+from .mpi3d import MPI3DTwin
 from .shapes3d import Shapes3DTwin
 from .simple_shapes import SimpleShapes
 
@@ -16,6 +17,7 @@ __all__ = ["TWINS", "Factor", "World", "load", "names"]
 TWINS = {
     "shapes3d-twin": Shapes3DTwin,
     "dsprites-twin": DSpritesTwin,
+    "mpi3d-twin": MPI3DTwin,
     "simple-shapes": SimpleShapes,
     "simple-shapes-3": partial(SimpleShapes, n_values=3),
 }
