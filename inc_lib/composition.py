@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from . import denoising, models, training, worlds
-from .actions import ActionSet, find_actions, find_partitions
+from .actions import ActionSet, Partitioning, find_actions
 from .errors import InputError, suggest
 from .files import ROOT, atomic_write
 from .models.diffusion import Diffusion
@@ -144,10 +144,22 @@ class Split:
         """Rows of a dataset whose class is trained on."""
         return self.seen[tuple(torch.from_numpy(self.world.labels).unbind(1))].nonzero()[:, 0]
 
+    def partitioning(self) -> Partitioning:
+        """Each told dimension cut halfway between the values that classes have in it.
+
+        Chapters on learned codes cut at minima of their density. Here the values are given with the factors; a density
+        would have to find again what is known, and in a training set where one attribute is rare it does not always.
+        """
+        values = [column.unique().numpy() for column in self.prototypes().unbind(1)]
+        edges = tuple(((v[1:] + v[:-1]) / 2).astype(np.float32) for v in values)
+        nothing = np.array([])
+        return Partitioning(edges, ((nothing, nothing),) * len(edges), (float("nan"),) * len(edges),
+                            (False,) * len(edges))
+
     def actions(self, n: int, generator: torch.Generator) -> tuple[ActionSet, Tensor]:
         """Atomic actions found on the given codes of n training images; and these codes (n, C).
 
-        Which dimensions are a factor's is given with the factors, see `groups`.
+        Which dimensions are a factor's is given with the factors, see `groups`, and so are the partitions.
         """
         if isinstance(self.world, ArrayWorld):
             rows = self._rows()
@@ -159,8 +171,8 @@ class Split:
         codes = self.conditions(states)
         ends = list(itertools.accumulate(self.groups))
         parts = [range(end - size, end) for end, size in zip(ends, self.groups, strict=True)]
-        found = find_actions(states[:, :m], codes, find_partitions(codes, bandwidth="silverman"), self.factors,
-                             distribution="empirical", dimensions=[list(part) for part in parts])
+        found = find_actions(states[:, :m], codes, self.partitioning(), self.factors, distribution="empirical",
+                             dimensions=[list(part) for part in parts])
         return found, codes
 
 
@@ -353,12 +365,32 @@ def score(images: Tensor, classes: Tensor, names: Sequence[str], oracle: Oracle)
 
 
 def ask(
-    model: Diffusion, task: Split, n: int, generator: torch.Generator, *, steps: int = SAMPLER_STEPS, **options
+    model: Diffusion,
+    task: Split,
+    n: int,
+    generator: torch.Generator,
+    *,
+    steps: int = SAMPLER_STEPS,
+    weights: float = 1.0,
+    contrast: float = 0.0,
 ) -> Tensor:
-    """n images of every class, in the order of `task.classes`: (classes * n, channels, H, W)."""
-    return model.sample(
-        task.prototypes().repeat_interleave(n, 0), steps=steps, generator=generator, **options
-    )
+    """n images of every class, in the order of `task.classes`: (classes * n, channels, H, W).
+
+    Args:
+        weights: above 1, guidance: what is told is exaggerated against being told nothing.
+        contrast: above 0, what is told is exaggerated factor by factor, against the same class with another attribute:
+            p(c) + contrast * sum over factors of (p(c) - mean of p(c with another attribute)). Ours. Not with `weights`.
+    """
+    told = task.prototypes()
+    if contrast:
+        place = {tuple(row): k for k, row in enumerate(task.classes.tolist())}
+        others = torch.tensor([[place[(*row[:m], other, *row[m + 1 :])] for m, size in enumerate(task.seen.shape)
+                                for other in range(size) if other != row[m]] for row in task.classes.tolist()])
+        shares = torch.tensor([-contrast / (size - 1) for size in task.seen.shape for _ in range(size - 1)])
+        own = torch.tensor([1 - float(shares.sum())])
+        told = torch.cat([told[:, None], told[others]], dim=1)
+        weights = torch.cat([own, shares]).expand(len(told) * n, -1)
+    return model.sample(told.repeat_interleave(n, 0), steps=steps, generator=generator, weights=weights)
 
 
 def ceiling(task: Split, n: int, generator: torch.Generator, oracle: Oracle) -> Scores:

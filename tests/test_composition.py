@@ -190,6 +190,16 @@ def test_groups_are_embedded_apart_and_added(model):
         Diffusion(channels=3, image_size=28, n_conditions=6, groups=(2, 3))
 
 
+def test_contrast_is_told_from_both_sides_and_none_of_it_is_the_class_itself(task, model):
+    plain = composition.ask(model, task, 1, seeded(), steps=2)
+    assert torch.equal(plain, composition.ask(model, task, 1, seeded(), steps=2, contrast=0.0))
+    told = task.prototypes()[0]  # 000 against 100, 010 and 001, by hand
+    conditions = torch.stack([told, *(task.prototypes()[k] for k in (4, 2, 1))])[None]
+    by_hand = model.sample(conditions, weights=torch.tensor([[2.5, -0.5, -0.5, -0.5]]), steps=2, generator=seeded())
+    again = composition.ask(model, task, 1, seeded(), steps=2, contrast=0.5)
+    torch.testing.assert_close(again[:1], by_hand, atol=0.02, rtol=0)
+
+
 def test_a_training_says_what_was_held_out_and_is_resumed(task, tmp_path):
     options = {"widths": (8, 16)}
     whole = composition.train(task, steps=3, batch_size=4, options=options)
@@ -253,7 +263,8 @@ def test_parents_known_on_paper():
     found = curve(accuracy, by_factor)
     product = composition.parents_product(found)[0]
     names = dict(zip(found.names, product, strict=True))
-    assert names["110"] == pytest.approx(0.5) and names["111"] == pytest.approx(0.1) and names["010"] == pytest.approx(1)
+    for name, expected in {"110": 0.5, "111": 0.1, "010": 1.0}.items():
+        assert names[name] == pytest.approx(expected)
     moments = dict(zip(found.names, composition.parents_moment(found), strict=True))
     assert moments["110"] > moments["101"]  # blue is later than triangle and small
 
@@ -285,7 +296,7 @@ def test_figures_tell_their_data(task):
     pictures = torch.rand(8, 3, 28, 28, generator=seeded())
     accuracy, by_factor = np.linspace(0, 1, 24).reshape(3, 8), np.full((3, 8, 3), 0.9)
     found = curve(accuracy, by_factor)
-    held = {name: pictures[:2] for name in ("000", "100")}
+    held = dict.fromkeys(("000", "100"), pictures[:2])
     figures = {
         "011, 101, 110 and 111": composition_plots.lattice(task, pictures, [f"{k} %" for k in range(8)]),
         "111 (two changes away) from 0.30 to 1.00": composition_plots.learning([found, found], level=0.95),
