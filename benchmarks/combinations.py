@@ -23,7 +23,10 @@ from inc_lib.files import ROOT, atomic_write
 from inc_lib.worlds.simple_shapes import SimpleShapes
 
 RECORD = composition.RECORDED
-N, SHOWN = 50, 4  # images of each class at each moment: scored, and kept to look at (of the main run's first seed)
+N, SHOWN = (
+    50,
+    4,
+)  # images of each class at each moment: scored, and kept to look at (of the main run's first seed)
 MAIN = "four of eight"
 SWEEP = 1_200  # steps of the others, which are scored at few moments
 # name: world, classes trained on, what is told, steps, seeds
@@ -35,7 +38,13 @@ RUNS = {
     "7 of 8, all but 111": ("simple-shapes", "000 001 010 011 100 101 110", "values", SWEEP, (0,)),
     "7 of 27, one change at a time": ("simple-shapes-3", "one change", "values", SWEEP, (0,)),
     "4 of 8, narrow tints and sizes": ("narrow", composition.MAIN, "values", SWEEP, (0,)),
-    "four of eight, twice as long": ("simple-shapes", composition.MAIN, "values", 2 * composition.STEPS, (1,)),
+    "four of eight, twice as long": (
+        "simple-shapes",
+        composition.MAIN,
+        "values",
+        2 * composition.STEPS,
+        (1,),
+    ),
     "3 of 8, blue only when small": ("simple-shapes", "000 011 100", "values", SWEEP, (0,)),
     "4 of 8, told indicators": ("simple-shapes", composition.MAIN, "indicators", SWEEP, (0,)),
 }
@@ -57,13 +66,25 @@ def train(name: str, seed: int, record: list[dict], *, release: bool) -> None:
     entry = next((run for run in record if (run["run"], run["seed"]) == (name, seed)), None)
     if entry is None:
         entry = {
-            "run": name, "seed": seed, "world": world.name, "told": told, "train_steps": steps,
-            "names": task.names, "seen": task.is_seen.tolist(), "changes": task.changes.tolist(), "n": n,
-            "sampler_steps": composition.SAMPLER_STEPS, "oracle": judge.held_out, "finished": False, "moments": [],
+            "run": name,
+            "seed": seed,
+            "world": world.name,
+            "told": told,
+            "train_steps": steps,
+            "names": task.names,
+            "seen": task.is_seen.tolist(),
+            "changes": task.changes.tolist(),
+            "n": n,
+            "sampler_steps": composition.SAMPLER_STEPS,
+            "oracle": judge.held_out,
+            "finished": False,
+            "moments": [],
         }
         record.append(entry)
 
-    pictures: dict[int, torch.Tensor] = composition.read_pictures(RECORD.with_suffix(".png"), moments, task, SHOWN)
+    pictures: dict[int, torch.Tensor] = composition.read_pictures(
+        RECORD.with_suffix(".png"), moments, task, SHOWN
+    )
 
     def look(step: int, model) -> None:
         if step not in moments:
@@ -74,13 +95,21 @@ def train(name: str, seed: int, record: list[dict], *, release: bool) -> None:
             pictures[step] = images.unflatten(0, (-1, N))[:, :SHOWN]
             composition.write_pictures(RECORD.with_suffix(".png"), pictures)
         kept = [moment for moment in entry["moments"] if moment["step"] < step]
-        entry["moments"] = [*kept, {
-            "step": step, "right": scores.right.all(2).sum(1).tolist(), "by_factor": scores.right.sum(1).tolist(),
-        }]
+        entry["moments"] = [
+            *kept,
+            {
+                "step": step,
+                "right": scores.right.all(2).sum(1).tolist(),
+                "by_factor": scores.right.sum(1).tolist(),
+            },
+        ]
         keep(record)
         held = scores.accuracy[~task.is_seen]
-        print(f"{name}, seed {seed}, step {step}: seen {scores.accuracy[task.is_seen].mean():.2f}, held out "
-              + (", ".join(f"{x:.2f}" for x in held.tolist()) or "none"), flush=True)
+        print(
+            f"{name}, seed {seed}, step {step}: seen {scores.accuracy[task.is_seen].mean():.2f}, held out "
+            + (", ".join(f"{x:.2f}" for x in held.tolist()) or "none"),
+            flush=True,
+        )
 
     folder = ROOT / "runs" / "combinations" / f"{name.replace(' ', '-').replace(',', '')}_s{seed}"
     model = composition.train(task, steps=steps, seed=seed, folder=folder, on_step=look, every=25)
@@ -88,7 +117,8 @@ def train(name: str, seed: int, record: list[dict], *, release: bool) -> None:
     keep(record)
     if release and name == MAIN:
         model.provenance["command"] = (
-            f'python -m inc_lib.composition --world {world_name} --seen "{seen}" --steps {steps} --seed {seed} --release'
+            f'python -m inc_lib.composition --world {world_name} --seen "{seen}" --steps {steps} '
+            f"--seed {seed} --release"
         )
         training.keep(model, composition.release_path(world, seed), released=True)
 
@@ -97,8 +127,8 @@ def keep(record: list[dict]) -> None:
     """Write the record, whole or not at all."""
     about = {
         "benchmark": "combinations",
-        "note": f"Diffusion models of simple-shapes (drawn by us) at 28x28, {composition.BATCH_SIZE} images a step; so many (n) images a "
-        "class and moment, read by the released oracle; counts of images with every factor right, and with each right.",
+        "note": f"Diffusion models of simple-shapes (drawn by us) at 28x28, {composition.BATCH_SIZE} images a step; "
+        "so many (n) images a class and moment, read by the released oracle; counts of images with every factor right, and with each right.",
         "runs": record,
         "machine": {
             "processor": f"{os.cpu_count()}-core {platform.machine()}",

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import denoising, models, training, worlds
+from . import denoising, training, worlds
 from .actions import ActionSet, Partitioning, find_actions
 from .errors import InputError, suggest
 from .files import ROOT, atomic_write
@@ -126,7 +126,9 @@ class Split:
         if isinstance(self.world, ArrayWorld):
             rows = self._rows()
             rows = rows[torch.randint(len(rows), (n,), generator=generator)]
-            return self.world.observation(rows), self.conditions(torch.from_numpy(self.world.labels[rows.numpy()]))
+            return self.world.observation(rows), self.conditions(
+                torch.from_numpy(self.world.labels[rows.numpy()])
+            )
         states = self.states(n, generator)
         return self.world.render(states), self.conditions(states)
 
@@ -153,8 +155,9 @@ class Split:
         values = [column.unique().numpy() for column in self.prototypes().unbind(1)]
         edges = tuple(((v[1:] + v[:-1]) / 2).astype(np.float32) for v in values)
         nothing = np.array([])
-        return Partitioning(edges, ((nothing, nothing),) * len(edges), (float("nan"),) * len(edges),
-                            (False,) * len(edges))
+        return Partitioning(
+            edges, ((nothing, nothing),) * len(edges), (float("nan"),) * len(edges), (False,) * len(edges)
+        )
 
     def actions(self, n: int, generator: torch.Generator) -> tuple[ActionSet, Tensor]:
         """Atomic actions found on the given codes of n training images; and these codes (n, C).
@@ -171,8 +174,14 @@ class Split:
         codes = self.conditions(states)
         ends = list(itertools.accumulate(self.groups))
         parts = [range(end - size, end) for end, size in zip(ends, self.groups, strict=True)]
-        found = find_actions(states[:, :m], codes, self.partitioning(), self.factors, distribution="empirical",
-                             dimensions=[list(part) for part in parts])
+        found = find_actions(
+            states[:, :m],
+            codes,
+            self.partitioning(),
+            self.factors,
+            distribution="empirical",
+            dimensions=[list(part) for part in parts],
+        )
         return found, codes
 
 
@@ -240,7 +249,9 @@ def _mask(text: str | Path, sizes: tuple[int, ...]) -> Tensor:
         try:
             return torch.from_numpy(np.load(text, allow_pickle=False))
         except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{text} cannot be read as a mask ({error}): expected a .npy file of booleans.") from error
+            raise InputError(
+                f"{text} cannot be read as a mask ({error}): expected a .npy file of booleans."
+            ) from error
     names = [class_name(row, sizes) for row in classes.tolist()]
     wanted = str(text).replace(",", " ").split()
     for name in wanted:
@@ -278,8 +289,16 @@ def train(
     } | settings.pop("options", {})
     seen = [name for name, kept in zip(task.names, task.is_seen.tolist(), strict=True) if kept]
     return denoising.train(
-        task.draw, world=world.name, options=options, steps=steps, seed=seed, folder=folder, device=device,
-        about={"source": world.source, "told": task.told, "seen": seen}, on_step=on_step, every=every,
+        task.draw,
+        world=world.name,
+        options=options,
+        steps=steps,
+        seed=seed,
+        folder=folder,
+        device=device,
+        about={"source": world.source, "told": task.told, "seen": seen},
+        on_step=on_step,
+        every=every,
         **{"batch_size": BATCH_SIZE} | settings,
     )
 
@@ -314,7 +333,8 @@ def load_or_train(c: Chapter, task: Split, *, seed: int | None = None, steps: in
         steps, path = steps or c.train_steps, None
         stem = f"{task.world.name}_{task.world.image_size}_{Diffusion.name}_s{seed}_{steps}"
         settings = {"seen": task.seen.int().flatten().tolist(), "told": task.told}
-        told = f"a generator learns {int(task.is_seen.sum())} classes of {task.world.name}: {steps:,} steps, seed {seed}"
+        n_seen = int(task.is_seen.sum())
+        told = f"a generator learns {n_seen} classes of {task.world.name}: {steps:,} steps, seed {seed}"
         with c.progress(told), c._folder(stem, settings) as folder:
             model = train(task, steps=steps, seed=seed, folder=folder, device=c.device)
     if own:
@@ -379,13 +399,23 @@ def ask(
     Args:
         weights: above 1, guidance: what is told is exaggerated against being told nothing.
         contrast: above 0, what is told is exaggerated factor by factor, against the same class with another attribute:
-            p(c) + contrast * sum over factors of (p(c) - mean of p(c with another attribute)). Ours. Not with `weights`.
+            p(c) + contrast * sum over factors of (p(c) - mean of p(c with another attribute)). Ours; `weights` are
+            then not used.
     """
     told = task.prototypes()
     if contrast:
         place = {tuple(row): k for k, row in enumerate(task.classes.tolist())}
-        others = torch.tensor([[place[(*row[:m], other, *row[m + 1 :])] for m, size in enumerate(task.seen.shape)
-                                for other in range(size) if other != row[m]] for row in task.classes.tolist()])
+        others = torch.tensor(
+            [
+                [
+                    place[(*row[:m], other, *row[m + 1 :])]
+                    for m, size in enumerate(task.seen.shape)
+                    for other in range(size)
+                    if other != row[m]
+                ]
+                for row in task.classes.tolist()
+            ]
+        )
         shares = torch.tensor([-contrast / (size - 1) for size in task.seen.shape for _ in range(size - 1)])
         own = torch.tensor([1 - float(shares.sum())])
         told = torch.cat([told[:, None], told[others]], dim=1)
@@ -469,16 +499,20 @@ class Curve:
 
 def _sharing(names: Sequence[str], seen: np.ndarray) -> list[list[np.ndarray]]:
     """For each class and each factor the classes trained on that have the same attribute: indices."""
-    attributes = np.array([[int(part) for part in (name.split("-") if "-" in name else name)] for name in names])
-    return [[np.flatnonzero(seen & (attributes[:, m] == own[m])) for m in range(len(own))] for own in attributes]
+    attributes = np.array(
+        [[int(part) for part in (name.split("-") if "-" in name else name)] for name in names]
+    )
+    return [
+        [np.flatnonzero(seen & (attributes[:, m] == own[m])) for m in range(len(own))] for own in attributes
+    ]
 
 
 def parents_product(curve: Curve) -> np.ndarray:
     """What each class would reach if its factors were worth what they are in the classes trained on: (T, classes).
 
-    For each factor the accuracy of *that factor* in the trained-on classes that share the class's attribute, averaged; and
-    the product of these over factors. The accuracy of a class whose parts are known as well as in its parents, and
-    combine at no cost.
+    For each factor the accuracy of *that factor* in the trained-on classes that share the class's attribute, averaged;
+    and the product of these over factors. The accuracy of a class whose parts are known as well as in its parents,
+    and combine at no cost.
     """
     result = np.ones_like(curve.accuracy)
     for c, parents in enumerate(_sharing(curve.names, curve.seen)):
@@ -490,12 +524,14 @@ def parents_product(curve: Curve) -> np.ndarray:
 def parents_moment(curve: Curve, level: float = 0.5) -> np.ndarray:
     """When everything is there that each class is made of: (classes,) steps, see `emergence`.
 
-    For each factor the first trained-on class with the class's attribute to emerge; of these the last. NaN where one has
-    not emerged.
+    For each factor the first trained-on class with the class's attribute to emerge; of these the last. NaN where one
+    has not emerged.
     """
     own = np.array([emergence(curve.steps, column, level) for column in curve.accuracy.T])
     late = np.where(np.isnan(own), np.inf, own)
-    found = np.array([max(late[sharing].min() for sharing in parents) for parents in _sharing(curve.names, curve.seen)])
+    found = np.array(
+        [max(late[sharing].min() for sharing in parents) for parents in _sharing(curve.names, curve.seen)]
+    )
     return np.where(np.isinf(found), np.nan, found)
 
 
@@ -511,15 +547,24 @@ def recorded(path: str | Path | None = None) -> dict[str, list[Curve]]:
         right = np.array([moment["right"] for moment in run["moments"]]) / run["n"]
         by_factor = np.array([moment["by_factor"] for moment in run["moments"]]) / run["n"]
         found.setdefault(run["run"], []).append(
-            Curve(run["run"], run["seed"], np.array([moment["step"] for moment in run["moments"]]),
-                  tuple(run["names"]), np.array(run["seen"]), np.array(run["changes"]), run["n"], right, by_factor,
-                  run["seconds"])
+            Curve(
+                run["run"],
+                run["seed"],
+                np.array([moment["step"] for moment in run["moments"]]),
+                tuple(run["names"]),
+                np.array(run["seen"]),
+                np.array(run["changes"]),
+                run["n"],
+                right,
+                by_factor,
+                run["seconds"],
+            )
         )
     return found
 
 
 def write_pictures(path: str | Path, pictures: dict[int, Tensor]) -> None:
-    """Keep what a training drew: step -> (classes, k, channels, H, W), of the same noise each time; a row for a step."""
+    """Keep what a training drew, of the same noise each time: step -> (classes, k, channels, H, W); a row a step."""
     from PIL import Image
 
     rows = torch.stack([pictures[step].flatten(0, 1) for step in sorted(pictures)])
@@ -546,11 +591,16 @@ def read_pictures(path: str | Path, steps: Sequence[int], task: Split, k: int) -
 def main(arguments: list[str] | None = None) -> int:
     """The command line; see the module's docstring."""
     parser = argparse.ArgumentParser(
-        prog="python -m inc_lib.composition", description="Train a generator on some combinations of attributes."
+        prog="python -m inc_lib.composition",
+        description="Train a generator on some combinations of attributes.",
     )
-    parser.add_argument("--world", default="simple-shapes", help="a world by name, or a path to your own data")
+    parser.add_argument(
+        "--world", default="simple-shapes", help="a world by name, or a path to your own data"
+    )
     parser.add_argument("--image-size", type=int, default=28)
-    parser.add_argument("--seen", default="one change", help="classes, 'one change', 'all', or a mask as .npy")
+    parser.add_argument(
+        "--seen", default="one change", help="classes, 'one change', 'all', or a mask as .npy"
+    )
     parser.add_argument("--told", default="values", choices=TELLINGS)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
@@ -565,7 +615,9 @@ def main(arguments: list[str] | None = None) -> int:
         target = release_path(world, given.seed)
         folder = given.folder or ROOT / "runs" / "models" / target.stem
         model = train(task, steps=given.steps, seed=given.seed, folder=folder, device=given.device)
-        training.keep(model, target if given.release else folder / "model.safetensors", released=given.release)
+        training.keep(
+            model, target if given.release else folder / "model.safetensors", released=given.release
+        )
 
     return training.command(work)
 

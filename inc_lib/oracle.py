@@ -269,7 +269,8 @@ def train(world: World, *, steps: int = 2_000, batch_size: int = 128, learning_r
         torch.manual_seed(seed)  # torch's layers draw their weights from the global generator only
         oracle = Oracle(channels=world.channels, image_size=world.image_size,
                         factors=[factor.name for factor in world.asked],
-                        sizes=[factor.size for factor in world.asked], world=world.name, per_factor=per_factor, augment=augment)
+                        sizes=[factor.size for factor in world.asked], world=world.name,
+                        per_factor=per_factor, augment=augment)
     settings = {"world": world.name, "source": world.source, "model": oracle.name, "config": oracle.config,
                 "batch_size": batch_size, "learning_rate": learning_rate, "decay": 1.0, "held_out": HELD_OUT,
                 "seed": seed, "steps": steps}

@@ -117,7 +117,7 @@ def test_names_of_large_factors_are_separated():
 def test_bad_masks_get_one_sentence(world, tmp_path):
     with pytest.raises(InputError, match="shape = triangle: a value that is never seen cannot be learned"):
         composition.split(world, "000 001 010 011")
-    with pytest.raises(InputError, match=r"a mask of shape \(2, 2\) and type bool .* expected booleans of shape \(2, 2, 2\)"):
+    with pytest.raises(InputError, match=r"a mask of shape \(2, 2\) .* expected booleans of shape \(2, 2, 2\)"):
         composition.split(world, torch.ones(2, 2, dtype=torch.bool))
     with pytest.raises(InputError, match="type int64"):
         composition.split(world, torch.ones(2, 2, 2, dtype=torch.int64))
@@ -149,7 +149,8 @@ def test_your_images_are_told_by_indicators_and_held_out_ones_never_drawn():
     task = composition.split(grid_world(), "00 01 02 10")
     images, told = task.draw(200, seeded())
     assert images.shape == (200, 1, 8, 8) and told.shape == (200, 5) and task.groups == (2, 3)
-    assert {tuple(row) for row in told.int().tolist()} == {(1, 0, 1, 0, 0), (1, 0, 0, 1, 0), (1, 0, 0, 0, 1), (0, 1, 1, 0, 0)}
+    rows = {"".join(map(str, row)) for row in told.int().tolist()}
+    assert rows == {"10100", "10010", "10001", "01100"}
     assert task.examples(5, 3, seeded()).shape == (3, 1, 8, 8)
     assert composition.split(grid_world(without=(5,))).examples(5, 3, seeded()) is None
 

@@ -51,9 +51,9 @@ class World:
     """
 
     name: str
-    source: str  # "procedural twin" | "published" | "yours"
+    source: str  # "procedural twin" | "procedural" (ours, a twin of nothing) | "published" | "yours"
     factors: tuple[Factor, ...]
-    nuisances: tuple[str, ...] = ()  # names of those factors, the last ones, that images vary in and nobody asks about
+    nuisances: tuple[str, ...] = ()  # names of the last factors, that images vary in and nobody asks about
     channels: int
     image_size: int
     device: torch.device = torch.device("cpu")

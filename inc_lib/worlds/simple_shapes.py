@@ -1,16 +1,16 @@
 """simple-shapes: one coloured shape on white, after the synthetic task of Okawa et al. (2023).
 
-Three factors make a class, written as three digits: shape (0 circle, 1 triangle), colour (0 red, 1 blue), size (0 large,
-1 small); 011 is a small blue circle. Everything else that varies, where the shape sits, its exact tint and its exact size, is a
-nuisance: it makes images of a class differ and is asked of nobody.
+Three factors make a class, written as three digits: shape (0 circle, 1 triangle), colour (0 red, 1 blue), size
+(0 large, 1 small); 011 is a small blue circle. Everything else that varies, where the shape sits, its exact tint and its
+exact size, is a nuisance: it makes images of a class differ, and nobody is asked for it.
 
 Drawn analytically: a pixel is covered as far as a signed distance to the outline says, so edges are anti-aliased.
 
 Departures from the published set, whose images are files: ours are drawn when needed, from a finite grid of
 `N_VARIANTS` tints and sizes and `N_PLACES` squared places (20,736 images a class; published: 5,000). Shapes of
-one size have the same *area*. Background, places and the spread of tints and sizes are ours; tints spread until red and blue
-nearly meet, sizes likewise (chapter 10 says what this is for, and what happens where they spread a sixth of it). So numbers
-measured here are this world's, never the published set's. As published: the classes and their order, the mean colours
+one size have the same *area*. Background, places and the spread of tints and sizes are ours; tints spread until red
+and blue nearly meet, sizes likewise (chapter 10 says what this is for, and what happens where they spread a sixth of
+it). So numbers measured here are this world's, never the published set's. As published: the classes and their order, the mean colours
 (0.9, 0.1, 0.1) and (0.1, 0.1, 0.9), green as the third and the square as the third shape; about as
 published, the ratio of the sizes (1.6; published 2.6 to 1.4, 1.9).
 """
@@ -28,7 +28,11 @@ from .base import Factor, World
 SHAPES = ("circle", "triangle", "square")
 COLOURS = {"red": (0.9, 0.1, 0.1), "blue": (0.1, 0.1, 0.9), "green": (0.1, 0.9, 0.1)}
 SIZES = ("large", "small", "medium")
-RADII = {"large": 0.2, "medium": 0.158, "small": 0.125}  # of the circle of the same area, in widths of the image
+RADII = {
+    "large": 0.2,
+    "medium": 0.158,
+    "small": 0.125,
+}  # of the circle of the same area, in widths of the image
 N_VARIANTS, N_PLACES = 256, 9
 TINT = 0.36  # how far each colour channel may be off; short of halfway from red to blue
 SPREAD = 0.2  # how far the size may be off, as a share of it (half of it among three sizes); short of halfway
@@ -48,7 +52,7 @@ class SimpleShapes(World):
         InputError: another number of values, a smaller image, or a spread out of range.
     """
 
-    source = "procedural twin"
+    source = "procedural"  # drawn by us after a published task, no twin of published files
     channels = 3
     nuisances = ("variant", "position x", "position y")
 
@@ -62,10 +66,12 @@ class SimpleShapes(World):
     ) -> None:
         if n_values not in (2, 3) or image_size < 16 or not 0 <= spread <= 1:
             raise InputError(
-                f"simple-shapes with n_values = {n_values}, image_size = {image_size}, spread = {spread} cannot be drawn: "
-                "expected 2 or 3 values of each factor, at least 16 pixels, and a spread from 0 to 1."
+                f"simple-shapes with n_values = {n_values}, image_size = {image_size}, spread = {spread} cannot be "
+                "drawn: expected 2 or 3 values of each factor, at least 16 pixels, and a spread from 0 to 1."
             )
-        self.name = f"simple-shapes{'' if n_values == 2 else f'-{n_values}'}{'' if spread == 1 else '-narrow'}"
+        self.name = (
+            f"simple-shapes{'' if n_values == 2 else f'-{n_values}'}{'' if spread == 1 else '-narrow'}"
+        )
         self.image_size, self.device = image_size, torch.device(device)
         self._spread = SPREAD * (1.0 if n_values == 2 else 0.5)
         places = tuple(2 * i / (N_PLACES - 1) - 1 for i in range(N_PLACES))
@@ -131,7 +137,10 @@ def _signed_distance(right: Tensor, down: Tensor, radius: Tensor, shape: Tensor)
     """Distance to the outline of the shape with the area of a circle of that radius; negative inside."""
     circle = (right**2 + down**2).sqrt() - radius
     inner = radius * math.sqrt(math.pi / (3 * math.sqrt(3)))  # of a triangle with two corners below
-    sides = [right * math.cos(angle) + down * math.sin(angle) for angle in (math.pi / 2, -math.pi / 6, math.pi * 7 / 6)]
+    sides = [
+        right * math.cos(angle) + down * math.sin(angle)
+        for angle in (math.pi / 2, -math.pi / 6, math.pi * 7 / 6)
+    ]
     triangle = torch.stack(torch.broadcast_tensors(*sides)).amax(0) - inner
     square = torch.maximum(right.abs(), down.abs()) - radius * math.sqrt(math.pi) / 2
     return torch.where(shape == 0, circle, torch.where(shape == 1, triangle, square))
