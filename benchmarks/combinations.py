@@ -128,7 +128,8 @@ def keep(record: list[dict]) -> None:
     about = {
         "benchmark": "combinations",
         "note": f"Diffusion models of simple-shapes (drawn by us) at 28x28, {composition.BATCH_SIZE} images a step; "
-        "so many (n) images a class and moment, read by the released oracle; counts of images with every factor right, and with each right.",
+        "so many (n) images a class and moment, read by the released oracle; counts of images with every factor right, "
+        "and with each right.",
         "runs": record,
         "machine": {
             "processor": f"{os.cpu_count()}-core {platform.machine()}",

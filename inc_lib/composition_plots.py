@@ -90,7 +90,8 @@ def lattice(task: Split, pictures: Any, notes: Sequence[str] | None = None) -> F
     return _finish(
         figure,
         f"A picture of each of {len(names)} classes; lines join classes that differ in one factor. "
-        f"Solid frame, trained on: {_and(list(names[seen]))}. Dashed, held out: {_and(list(names[~seen])) or 'none'}. {told}",
+        f"Solid frame, trained on: {_and(list(names[seen]))}. Dashed, held out: "
+        f"{_and(list(names[~seen])) or 'none'}. {told}",
     )
 
 
@@ -141,8 +142,8 @@ def gaps(
     return _finish(
         figure,
         f"Clusters by {task.factors[factor].name}, explicit above implicit; columns are "
-        f"combinations of the other factors. Classes that the explicit clusters lack and the implicit ones hold (dashed): "
-        f"{_and(told) or 'none'}.",
+        f"combinations of the other factors. Classes that the explicit clusters lack and the implicit ones hold "
+        f"(dashed): {_and(told) or 'none'}.",
     )
 
 

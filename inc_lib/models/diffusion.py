@@ -50,7 +50,8 @@ class Diffusion(nn.Module):
         groups: how many numbers of a condition, in turn, belong together (tell one factor); each group is embedded by
             a network of its own, and the embeddings are added (so Okawa et al. 2023). None: one network for all.
         scale_shift: whether time and condition scale the U-Net's normalised features beside shifting them (FiLM:
-            Perez et al. 2018). A product of what two factors say is then a product of two features, and not to be learned.
+            Perez et al. 2018). A product of what two factors say is then a product of two features and need not be
+            learned.
     """
 
     name = "diffusion"

@@ -1,8 +1,8 @@
 """simple-shapes: one coloured shape on white, after the synthetic task of Okawa et al. (2023).
 
 Three factors make a class, written as three digits: shape (0 circle, 1 triangle), colour (0 red, 1 blue), size
-(0 large, 1 small); 011 is a small blue circle. Everything else that varies, where the shape sits, its exact tint and its
-exact size, is a nuisance: it makes images of a class differ, and nobody is asked for it.
+(0 large, 1 small); 011 is a small blue circle. Everything else that varies, where the shape sits, its exact tint and
+its exact size, is a nuisance: it makes images of a class differ, and nobody is asked for it.
 
 Drawn analytically: a pixel is covered as far as a signed distance to the outline says, so edges are anti-aliased.
 
@@ -10,8 +10,8 @@ Departures from the published set, whose images are files: ours are drawn when n
 `N_VARIANTS` tints and sizes and `N_PLACES` squared places (20,736 images a class; published: 5,000). Shapes of
 one size have the same *area*. Background, places and the spread of tints and sizes are ours; tints spread until red
 and blue nearly meet, sizes likewise (chapter 10 says what this is for, and what happens where they spread a sixth of
-it). So numbers measured here are this world's, never the published set's. As published: the classes and their order, the mean colours
-(0.9, 0.1, 0.1) and (0.1, 0.1, 0.9), green as the third and the square as the third shape; about as
+it). So numbers measured here are this world's, never the published set's. As published: the classes and their order,
+the mean colours (0.9, 0.1, 0.1) and (0.1, 0.1, 0.9), green as the third and the square as the third shape; about as
 published, the ratio of the sizes (1.6; published 2.6 to 1.4, 1.9).
 """
 
