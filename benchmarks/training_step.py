@@ -40,13 +40,10 @@ def plain_step(world: worlds.World, model: models.VAE):
     return step
 
 
-def our_run(world: worlds.World) -> training._Run:
+def our_run(world: worlds.World) -> training.Run:
     model = models.build("ada-gvae", channels=3, image_size=world.image_size)
-    return training._Run(
-        training._fabric("cpu"),
-        model,
-        {"learning_rate": 1e-4, "decay": 0.0, "seed": 0, "steps": 1_000_000},
-        None,
+    return training.Run(
+        model, {"learning_rate": 1e-4, "decay": 0.0, "seed": 0, "steps": 1_000_000}, None, device="cpu"
     )
 
 
@@ -67,7 +64,7 @@ def main() -> None:
         return training._draw(world, True, 64, run.generator, "uniform")
 
     def ready():
-        return training._ready(draw(), torch.device("cpu"))
+        return training.ready(draw(), torch.device("cpu"))
 
     batch = ready()
 

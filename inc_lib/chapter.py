@@ -709,7 +709,7 @@ def _code_digest() -> str:
     """Digest of the code that a trained model depends on."""
     package = Path(__file__).resolve().parent
     files = sorted([*package.glob("models/*.py"), *package.glob("worlds/*.py"), package / "training.py",
-                    package / "oracle.py", package / "cloning.py"])
+                    package / "oracle.py", package / "cloning.py", package / "denoising.py"])
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes() if file.is_file() else b"")

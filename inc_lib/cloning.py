@@ -8,16 +8,14 @@ Resumable like every training here: the same command goes on from where it was.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
-from . import models, training
+from . import training
 from .crowds import Station, find_station
 from .errors import InputError
 from .files import ROOT, checkpoints_folder
@@ -137,7 +135,6 @@ def clone(
         policy = MixturePolicy(low=low, high=high, **(options or {}))
     everything = with_sub_walks(paths, torch.Generator().manual_seed(seed), times=sub_walks)
     every = _Steps(everything, policy.config["history"])
-    fabric = Fabric(accelerator=training.pick_device(device), devices=1, precision="32-true")
     settings = {
         "world": world,
         "model": policy.name,
@@ -150,20 +147,15 @@ def clone(
         "seed": seed,
         "steps": steps,
     }
-    run = training._Run(fabric, policy, settings, folder)
+    run = training.Run(policy, settings, folder, device=device, precision="32-true")
     run.resume()
-    progress = training._Progress(steps, run.done)
-    try:
-        while run.done < steps:
-            rows = torch.randint(len(every), (batch_size,), generator=run.generator)
-            *seen, step = (part.to(fabric.device) for part in every.seen(rows))
-            parts = run.step((policy.features(*seen), step))
-            run.done += 1
-            progress.update(run.done, parts)
-            run.save_if_due()
-    finally:  # also on Ctrl-C: what was learnt is kept
-        progress.close()
-        run.save()
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        rows = torch.randint(len(every), (batch_size,), generator=generator)
+        *seen, step = (part.to(run.device) for part in every.seen(rows))
+        return policy.features(*seen), step
+
+    run.until_done(draw)
     policy.provenance = run.provenance()
     return policy.eval()
 
@@ -255,8 +247,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--holes", action="store_true", help="leave out the paths of three frequent routes")
     parser.add_argument("--release", action="store_true", help="write the result to checkpoints/ (fp16)")
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's farewell is a Ctrl-C
-    try:
+
+    def work() -> None:
         crowd = crowds.load(given.dataset)
         target = release_path(crowd.name, given.seed, holes=given.holes)
         folder = given.folder or ROOT / "runs" / "models" / target.stem
@@ -264,16 +256,11 @@ def main(arguments: list[str] | None = None) -> int:
         policy = clone(
             paths, steps=given.steps, seed=given.seed, folder=folder, device=given.device, world=crowd.name
         )
-        path = target if given.release else folder / "model.safetensors"
-        models.save(policy, path, policy.provenance, half=given.release)
-        print(f"wrote {path}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the state is kept; the same command goes on from here.", file=sys.stderr)
-        return 130
-    return 0
+        training.keep(
+            policy, target if given.release else folder / "model.safetensors", released=given.release
+        )
+
+    return training.command(work)
 
 
 if __name__ == "__main__":

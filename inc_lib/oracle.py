@@ -39,7 +39,7 @@ from . import worlds
 from .errors import InputError, suggest
 from .files import ROOT, atomic_write, checkpoints_folder
 from .models.networks import check_shape
-from .training import _fabric, _Progress, _Run, keep_freed_memory, pick_device
+from .training import Run, command, keep_freed_memory, pick_device
 from .worlds import World
 from .worlds.arrays import ArrayWorld
 
@@ -261,7 +261,6 @@ def train(world: World, *, steps: int = 2_000, batch_size: int = 128, learning_r
                          f"n_test = {n_test} cannot be used: expected positive numbers, and at least 2 "
                          "observations a batch.")
     _check_labelled(world)
-    fabric = _fabric(device)
     keep_freed_memory()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # torch's layers draw their weights from the global generator only
@@ -271,19 +270,14 @@ def train(world: World, *, steps: int = 2_000, batch_size: int = 128, learning_r
     settings = {"world": world.name, "source": world.source, "model": oracle.name, "config": oracle.config,
                 "batch_size": batch_size, "learning_rate": learning_rate, "decay": 1.0, "held_out": HELD_OUT,
                 "seed": seed, "steps": steps}
-    run = _Run(fabric, oracle, settings, folder)
+    run = Run(oracle, settings, folder, device=device)
     run.resume()
-    progress = _Progress(steps, run.done)
-    try:
-        while run.done < steps:
-            observations, states = draw(world, batch_size, run.generator, held_out=False)
-            parts = run.step((_on(observations, fabric.device), states.to(fabric.device)))
-            run.done += 1
-            progress.update(run.done, parts)
-            run.save_if_due()
-    finally:  # also on Ctrl-C: what was learnt is kept
-        progress.close()
-        run.save()
+
+    def batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        observations, states = draw(world, batch_size, generator, held_out=False)
+        return _on(observations, run.device), states.to(run.device)
+
+    run.until_done(batch)
     oracle.provenance = run.provenance()
     del oracle.provenance["model"], oracle.provenance["config"]  # said elsewhere in the checkpoint
     oracle.eval()
@@ -488,34 +482,26 @@ def main(arguments: list[str] | None = None) -> int:
                                      description="Train or test an oracle of a world.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (("train", "train an oracle"), ("test", "measure an oracle on held-out observations")):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--world", default="shapes3d-twin", help="a name, or a path to your own data")
-        command.add_argument("--image-size", type=int, default=64, choices=sorted(WIDTHS))
-        command.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
-        command.add_argument("--n-test", type=int, default=5_000, help="held-out observations to test on")
-        command.set_defaults(run=_main_train if name == "train" else _main_test)
-    command = commands.choices["train"]
-    command.add_argument("--steps", type=int, default=2_000)
-    command.add_argument("--batch-size", type=int, default=128)
-    command.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--per-factor", action="store_true", help="a network for each factor, not one trunk")
-    command.add_argument("--device", default="auto")
-    command.add_argument("--folder", type=Path, help="where the run is kept (default: runs/models/NAME)")
-    command.add_argument("--release", action="store_true", help="write the result to checkpoints/ (fp16)")
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--world", default="shapes3d-twin", help="a name, or a path to your own data")
+        sub.add_argument("--image-size", type=int, default=64, choices=sorted(WIDTHS))
+        sub.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+        sub.add_argument("--n-test", type=int, default=5_000, help="held-out observations to test on")
+        sub.set_defaults(run=_main_train if name == "train" else _main_test)
+    sub = commands.choices["train"]
+    sub.add_argument("--steps", type=int, default=2_000)
+    sub.add_argument("--batch-size", type=int, default=128)
+    sub.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--per-factor", action="store_true", help="a network for each factor, not one trunk")
+    sub.add_argument("--device", default="auto")
+    sub.add_argument("--folder", type=Path, help="where the run is kept (default: runs/models/NAME)")
+    sub.add_argument("--release", action="store_true", help="write the result to checkpoints/ (fp16)")
     commands.choices["test"].add_argument("--checkpoint", type=Path, help="default: the released one")
     given = parser.parse_args(arguments)
     if given.threads:
         torch.set_num_threads(given.threads)
-    try:
-        given.run(given)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the state is kept; the same command goes on from here.", file=sys.stderr)
-        return 130
-    return 0
+    return command(lambda: given.run(given))
 
 
 def _main_train(given: argparse.Namespace) -> None:

@@ -17,16 +17,18 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from . import models
 from .errors import InputError
 from .files import ROOT, atomic_write, checkpoints_folder
+from .models.networks import multiplies_bf16
 from .worlds import World
 
 HEARTBEAT = 20.0  # seconds between lines in a log
@@ -85,7 +87,6 @@ def train(
             f"steps = {steps}, batch_size = {batch_size}, learning_rate = {learning_rate}, decay = {decay} cannot "
             "be used: expected positive numbers and a decay between 0 and 1."
         )
-    fabric = _fabric(device)
     keep_freed_memory()
     network = models.build(
         model, channels=world.channels, image_size=world.image_size, seed=seed, **(options or {})
@@ -110,46 +111,102 @@ def train(
         "seed": seed,
         "steps": steps,
     }
-    run = _Run(fabric, network, settings, folder)
+    run = Run(network, settings, folder, device=device)
     run.resume(start_from)
-    step_function = _compiled(run) if compile else run.step
-    progress = _Progress(steps, run.done)
-    try:
-        while run.done < steps:
-            batch = _draw(world, network.needs_pairs, batch_size, run.generator, pairs)
-            parts = step_function(_ready(batch, fabric.device))
-            run.done += 1
-            progress.update(run.done, parts)
-            if run.done in PEEKS or run.done == steps:
-                run.peek(batch)
-            if on_step and every and (run.done % every == 0 or run.done == steps):
-                network.eval()
-                on_step(run.done, network)
-                network.train()
-            run.save_if_due()
-    finally:  # also on Ctrl-C: what was learnt is kept
-        progress.close()
-        run.save()
+    if compile:
+        network.encoder, network.decoder = torch.compile(network.encoder), torch.compile(network.decoder)
+
+    def draw(generator: torch.Generator) -> Tensor | tuple[Tensor, Tensor]:
+        return ready(_draw(world, network.needs_pairs, batch_size, generator, pairs), run.device)
+
+    def after(batch: Tensor | tuple[Tensor, Tensor]) -> None:
+        if run.done in PEEKS or run.done == steps:
+            run.peek(batch)
+
+    run.until_done(draw, after=after, on_step=on_step, every=every)
     network.provenance = run.provenance()
     return network.eval()
 
 
-class _Run:
-    """What one training carries along: model, optimiser, generators, and where it is kept."""
+class Run:
+    """What one training carries along: model, optimiser, generators, and where it is kept. Every model here is
+    trained by one.
+
+    Args:
+        network: with `loss(batch, noise generator)` that gives the loss and its parts by name. One with
+            `after_step()` has it called after each step of the optimiser.
+        settings: how it is trained, with "steps", "seed", "learning_rate" and "decay"; goes into the provenance,
+            and a folder is resumed only by a run with the same ones (`steps` may differ).
+        folder: where state and pictures go; None keeps nothing.
+        device: "auto", "cpu" or "cuda".
+        precision: as Lightning Fabric names it; None takes bf16 where the processor multiplies it natively.
+        memory_format: of weights that are convolutions.
+    """
 
     def __init__(
-        self, fabric: Fabric, network: models.VAE, settings: dict, folder: str | Path | None
+        self,
+        network: nn.Module,
+        settings: dict,
+        folder: str | Path | None,
+        *,
+        device: str = "auto",
+        precision: str | None = None,
+        memory_format: torch.memory_format = torch.channels_last,
     ) -> None:
-        self.fabric, self.network, self.settings = fabric, network, settings
+        self.fabric, self.network, self.settings = _fabric(device, precision), network, settings
+        fabric = self.fabric
         self.folder = Path(folder) if folder else None
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=memory_format)
         self.optimizer = torch.optim.Adam(network.parameters(), lr=settings["learning_rate"], fused=True)
         self.wrapped, self.wrapped_optimizer = fabric.setup(network, self.optimizer)
         self.wrapped.mark_forward_method("loss")
+        self._after_step = getattr(network, "after_step", None)
         self.generator = torch.Generator().manual_seed(settings["seed"])  # states, on the CPU
         self.noise = torch.Generator(fabric.device).manual_seed(settings["seed"])  # posterior samples
         self.done, self.seconds, self._since, self._saved = 0, 0.0, time.monotonic(), time.monotonic()
         self.phases: list[dict] = []  # settings of earlier runs that this one started from
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches must lie."""
+        return self.fabric.device
+
+    def until_done(
+        self,
+        draw: Callable[[torch.Generator], Any],
+        *,
+        after: Callable[[Any], None] | None = None,
+        on_step: Callable[[int, Any], None] | None = None,
+        every: int = 0,
+    ) -> None:
+        """Step until `settings["steps"]` are done: progress is shown, the state kept now and then and at the end.
+
+        Args:
+            draw: gives a batch on `device`, drawn by the generator that it is handed.
+            after: called with the batch after each step, as it is (in training mode).
+            on_step: called as on_step(step, network), in eval mode, every `every` steps and at the last.
+
+        Raises:
+            KeyboardInterrupt: on Ctrl-C, after the state has been saved.
+        """
+        steps = self.settings["steps"]
+        progress = Progress(steps, self.done)
+        try:
+            while self.done < steps:
+                batch = draw(self.generator)
+                parts = self.step(batch)
+                self.done += 1
+                progress.update(self.done, parts)
+                if after:
+                    after(batch)
+                if on_step and every and (self.done % every == 0 or self.done == steps):
+                    self.network.eval()
+                    on_step(self.done, self.network)
+                    self.network.train()
+                self.save_if_due()
+        finally:  # also on Ctrl-C: what was learnt is kept
+            progress.close()
+            self.save()
 
     def step(self, batch: Tensor | tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """One optimiser step; returns the parts of the loss."""
@@ -161,6 +218,8 @@ class _Run:
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         self.wrapped_optimizer.step()
+        if self._after_step:
+            self._after_step()
         return parts
 
     def rate(self) -> float:
@@ -302,26 +361,18 @@ def _draw(world: World, paired: bool, n: int, generator: torch.Generator, pairs:
     return world.sample(n, generator)[0]
 
 
-def _ready(batch, device: torch.device):
+def ready(batch, device: torch.device):
     """On the device, channels last: the layout in which convolutions are fastest."""
     if isinstance(batch, tuple):
-        return tuple(_ready(part, device) for part in batch)
+        return tuple(ready(part, device) for part in batch)
     return batch.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
 
 
-def _compiled(run: _Run) -> Callable:
-    run.network.encoder, run.network.decoder = (
-        torch.compile(run.network.encoder),
-        torch.compile(run.network.decoder),
-    )
-    return run.step
-
-
-def _fabric(device: str) -> Fabric:
-    """bf16 where the processor multiplies it natively, float32 elsewhere."""
+def _fabric(device: str, precision: str | None) -> Fabric:
+    """bf16 where the processor multiplies it natively, float32 elsewhere, unless a precision is asked for."""
     device = pick_device(device)
-    fast = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    return Fabric(accelerator=device, devices=1, precision="bf16-mixed" if fast else "32-true")
+    fastest = "bf16-mixed" if multiplies_bf16(device) else "32-true"
+    return Fabric(accelerator=device, devices=1, precision=precision or fastest)
 
 
 def pick_device(device: str) -> str:
@@ -351,7 +402,7 @@ def keep_freed_memory() -> None:
     mallopt(trim_threshold, (1 << 31) - 1)
 
 
-class _Progress:
+class Progress:
     """A bar on a terminal, a line now and then in a log."""
 
     def __init__(self, steps: int, done: int) -> None:
@@ -362,13 +413,13 @@ class _Progress:
         if self.bar is not None:
             self.bar.update(1)
             if done % 50 == 0:
-                self.bar.set_postfix({name: f"{value.item():.1f}" for name, value in parts.items()})
+                self.bar.set_postfix({name: f"{value.item():.3g}" for name, value in parts.items()})
             return
         now = time.monotonic()
         if now - self.spoken > HEARTBEAT or done == self.steps:
             self.spoken = now
             speed = (done - self.first) / max(now - self.start, 1e-9)
-            values = ", ".join(f"{name} {value.item():.1f}" for name, value in parts.items())
+            values = ", ".join(f"{name} {value.item():.3g}" for name, value in parts.items())
             print(
                 f"step {done:,} of {self.steps:,} ({speed:.1f} a second, "
                 f"{(self.steps - done) / speed / 60:.1f} min left): "
@@ -403,6 +454,27 @@ def _chosen(**values) -> dict:
 def release_path(world: str, image_size: int, model: str, seed: int) -> Path:
     """Where the released checkpoint of this world, size, model and seed lies (whether or not it exists)."""
     return checkpoints_folder() / f"{world}_{image_size}_{model}_s{seed}.safetensors"
+
+
+def keep(model: Any, path: Path, *, released: bool) -> None:
+    """The end of a training: write its checkpoint (fp16 where it is released), and say so."""
+    models.save(model, path, model.provenance, half=released)
+    print(f"wrote {path}")
+
+
+def command(work: Callable[[], None]) -> int:
+    """Do what a command line asks for; its exit status: 2 and a sentence for bad input, 130 after Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's farewell is a Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
+    try:
+        work()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the state is kept; the same command goes on from here.", file=sys.stderr)
+        return 130
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -444,13 +516,11 @@ def main(arguments: list[str] | None = None) -> int:
         help="write the result to checkpoints/ (fp16), under another name than the model's if one is given",
     )
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's farewell is a Ctrl-C
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
     if given.threads:
         torch.set_num_threads(given.threads)
     from . import worlds
 
-    try:
+    def work() -> None:
         world = worlds.load(given.world, image_size=given.image_size, device=pick_device(given.device))
         pairs = int(given.pairs) if given.pairs and given.pairs.isdigit() else given.pairs
         schedule = short_schedule(world, given.model, pairs)
@@ -472,16 +542,9 @@ def main(arguments: list[str] | None = None) -> int:
             **schedule,
         )
         released = given.release is not None
-        path = target if released else folder / "model.safetensors"
-        models.save(model, path, model.provenance, half=released)
-        print(f"wrote {path}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the state is kept; the same command goes on from here.", file=sys.stderr)
-        return 130
-    return 0
+        keep(model, target if released else folder / "model.safetensors", released=released)
+
+    return command(work)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def test_without_one_a_model_is_trained_once(house, monkeypatch):
     c = begin()
     first = c.model.encode(c.world.render(torch.tensor([[0, 0], [1, 2]])))
     assert c.released is False and not c.strict
-    monkeypatch.setattr(training._Run, "step", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(training.Run, "step", lambda *_: pytest.fail("trained again"))
     again = begin()
     torch.testing.assert_close(again.model.encode(again.world.render(torch.tensor([[0, 0], [1, 2]]))), first)
 

@@ -400,16 +400,16 @@ def test_cloning_learns_resumes_and_is_the_same_for_the_same_seed(parts, tmp_pat
 def test_an_interrupted_cloning_goes_on_to_the_same_weights(parts, tmp_path, monkeypatch):
     options = {"steps": 20, "options": {"width": 16, "depth": 1}, "batch_size": 32}
     whole = cloning.clone(parts["train"], **options)
-    update = training._Progress.update
+    update = training.Progress.update
 
     def stopped(self, done, parts):
         if done == 11:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training._Progress, "update", stopped)
+    monkeypatch.setattr(training.Progress, "update", stopped)
     with pytest.raises(KeyboardInterrupt):
         cloning.clone(parts["train"], folder=tmp_path, **options)
-    monkeypatch.setattr(training._Progress, "update", update)
+    monkeypatch.setattr(training.Progress, "update", update)
     resumed = cloning.clone(parts["train"], folder=tmp_path, **options)
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(one, other)

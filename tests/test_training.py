@@ -162,11 +162,11 @@ def test_a_full_disk_is_a_sentence_and_keeps_the_last_state(tmp_path, monkeypatc
 
 
 def test_the_rate_is_constant_then_falls_to_zero():
-    run = training._Run(
-        training._fabric("cpu"),
+    run = training.Run(
         models.build("ada-gvae", channels=1, image_size=32),
         {"learning_rate": 1.0, "seed": 0, "decay": 0.5, "steps": 10},
         None,
+        device="cpu",
     )
     rates = []
     for run.done in range(10):

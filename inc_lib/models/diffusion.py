@@ -1,0 +1,332 @@
+"""G for given factors: a conditional diffusion model, whose conditions compose.
+
+A U-Net learns to take noise out of an image, told one condition or none (classifier-free: Ho and Salimans 2022).
+What it predicts under several conditions adds up to an image that meets them all (Liu et al. 2022):
+
+    prediction = p(x, none) + sum_i w_i (p(x, c_i) - p(x, none)).
+
+U-Net, noise schedule and sampler are diffusers'.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+from .networks import multiplies_bf16
+
+TIMESTEPS = 1000  # of the noise schedule that training draws from
+BATCH = 256  # predictions at a time, which bounds memory
+SLOWEST = 0.999  # of the average of the weights: a step moves it by a thousandth of the way
+
+
+class Diffusion(nn.Module):
+    """Images from noise, told a condition: a vector of numbers.
+
+    The U-Net works on blocks of `patch` x `patch` pixels (`pixel_unshuffle`), which costs a fraction of what it does
+    at full resolution. It predicts the velocity v = sqrt(a) noise - sqrt(1 - a) image (Salimans and Ho 2022) under a
+    cosine schedule (Nichol and Dhariwal 2021). At a given noisy image, v and noise are affine in one another with
+    the same coefficients under every condition, so weights that compose one compose the other.
+
+    Args:
+        channels: 1 or 3.
+        image_size: pixels on a side, a multiple of `patch` times 2 for each halving inside of the U-Net.
+        n_conditions: numbers of a condition, of order 1.
+        patch: pixels on a side of what the U-Net takes for one.
+        widths: channels of the U-Net at each resolution.
+        layers: residual blocks at each resolution.
+        frequencies: the network sees each number also as sin and cos of pi, 2 pi, 4 pi, ... times it: so many.
+        drop: share of the training images whose condition is hidden.
+    """
+
+    name = "diffusion"
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        image_size: int,
+        n_conditions: int,
+        patch: int = 2,
+        widths: tuple[int, ...] = (32, 64),
+        layers: int = 1,
+        frequencies: int = 0,
+        drop: float = 0.1,
+    ) -> None:
+        super().__init__()
+        unit = patch * 2 ** (len(widths) - 1)
+        if n_conditions < 1 or not 0 <= drop < 1 or not widths or image_size < unit or image_size % unit:
+            raise InputError(
+                f"a diffusion model of {n_conditions} condition(s), drop = {drop}, on images of {image_size} pixels "
+                f"cannot be built: expected at least one condition, a share below 1, and a multiple of {unit} pixels."
+            )
+        from diffusers import DDIMScheduler, UNet2DModel  # takes seconds: only who draws images waits for it
+
+        self.config = {
+            "channels": channels,
+            "image_size": image_size,
+            "n_conditions": n_conditions,
+            "patch": patch,
+            "widths": list(widths),
+            "layers": layers,
+            "frequencies": frequencies,
+            "drop": drop,
+        }
+        self.provenance: dict = {}
+        self.n_conditions, self.patch, self.drop = n_conditions, patch, drop
+        inside = channels * patch**2
+        unet = UNet2DModel(
+            sample_size=image_size // patch,
+            in_channels=inside,
+            out_channels=inside,
+            layers_per_block=layers,
+            block_out_channels=tuple(widths),
+            down_block_types=("DownBlock2D",) * len(widths),
+            up_block_types=("UpBlock2D",) * len(widths),
+            norm_num_groups=8,
+            add_attention=False,
+            class_embed_type="identity",  # what `told` gives is added to the time's embedding
+        )
+        width = 4 * widths[0]
+        told = nn.Sequential(
+            nn.Linear(n_conditions * (1 + 2 * frequencies), width), nn.SiLU(), nn.Linear(width, width)
+        )
+        self.trained = _Predictor(unet, told, nn.Parameter(torch.zeros(width)), frequencies)
+        self.average: _Predictor | None = None  # of the weights over the last steps; what images are drawn with
+        self.n_averaged = 0
+        self.schedule = DDIMScheduler(
+            num_train_timesteps=TIMESTEPS,
+            beta_schedule="squaredcos_cap_v2",
+            prediction_type="v_prediction",
+            clip_sample=True,
+            timestep_spacing="trailing",  # sampling begins at pure noise, as training ends there
+            rescale_betas_zero_snr=True,  # (Lin et al. 2024)
+        )
+
+    # --- training ---
+
+    def start_averaging(self) -> None:
+        """Keep an exponential average of the weights beside them: before a training begins."""
+        self.average = copy.deepcopy(self.trained).requires_grad_(False)
+        self.register_buffer("averaged", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Move the average towards the weights: by 9 / (10 + step) at first, by a thousandth in the end."""
+        if self.average is None:
+            return
+        step = int(self.averaged.add_(1))
+        pace = 1 - min(SLOWEST, (1 + step) / (10 + step))
+        for slow, fast in zip(self.average.parameters(), self.trained.parameters(), strict=True):
+            slow.lerp_(fast, pace)
+
+    def settle(self) -> None:
+        """End of a training: the average of the weights becomes the weights."""
+        if self.average is not None:
+            self.trained, self.average = self.average, None
+            del self.averaged
+
+    def loss(
+        self, batch: tuple[Tensor, Tensor], generator: torch.Generator | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean squared error of the velocity.
+
+        Args:
+            batch: images (n, channels, H, W) in [0, 1] and conditions (n, n_conditions); a row of NaN is no condition.
+            generator: of noise, times and hidden conditions, on the model's device.
+        """
+        images, conditions = batch
+        clean = 2 * F.pixel_unshuffle(images, self.patch) - 1
+        device = clean.device
+        noise = torch.randn(clean.shape, generator=generator, device=device)
+        times = torch.randint(TIMESTEPS, (len(clean),), generator=generator, device=device)
+        hidden = torch.rand(len(clean), 1, generator=generator, device=device) < self.drop
+        noisy = self.schedule.add_noise(clean, noise, times)
+        target = self.schedule.get_velocity(clean, noise, times)
+        found = self.trained(noisy, times, conditions.masked_fill(hidden, math.nan))
+        loss = F.mse_loss(found.float(), target)
+        return loss, {"squared error": loss.detach()}
+
+    # --- drawing ---
+
+    @torch.no_grad()
+    def sample(
+        self,
+        conditions: Tensor,
+        *,
+        weights: float | Tensor = 1.0,
+        steps: int = 25,
+        generator: torch.Generator | None = None,
+        keep: int = 0,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Draw an image for each set of conditions, by DDIM (Song et al. 2021; deterministic given the first noise).
+
+        Args:
+            conditions: (n, K, n_conditions): K of them to be met at once; a row of NaN is none. (n, n_conditions) for
+                one.
+            weights: of the conditions: a number, or (n, K). 1 with a single condition is no guidance.
+            steps: of the sampler.
+            generator: of the noise, on the CPU.
+            keep: how many moments on the way to return as well, evenly spaced, the last one the image.
+
+        Returns:
+            Images (n, channels, H, W) in [0, 1], on the CPU; with `keep` also what the model took the clean images
+            to be at these moments, (keep, n, channels, H, W).
+
+        Raises:
+            InputError: shapes that do not fit, numbers that are partly NaN or infinite, or steps out of range.
+        """
+        conditions, weights = self._checked(conditions, weights)
+        if not 1 <= steps <= TIMESTEPS or not 0 <= keep <= steps:
+            raise InputError(
+                f"steps = {steps} with keep = {keep} cannot be drawn: expected 1 to {TIMESTEPS} steps, and at most "
+                "as many moments."
+            )
+        c, size = self.config["channels"], self.config["image_size"]
+        shape = (c * self.patch**2, size // self.patch, size // self.patch)
+        noise = torch.randn(len(conditions), *shape, generator=generator)
+        images = torch.empty(len(conditions), c, size, size)
+        moments = torch.empty(keep, *images.shape)
+        at_once = max(1, BATCH // (1 + conditions.shape[1]))
+        for start in range(0, len(conditions), at_once):
+            rows = slice(start, start + at_once)
+            images[rows], moments[:, rows] = self._denoise(
+                noise[rows], conditions[rows], weights[rows], steps, keep
+            )
+        return (images, moments) if keep else images
+
+    def _denoise(
+        self, noisy: Tensor, conditions: Tensor, weights: Tensor, steps: int, keep: int
+    ) -> tuple[Tensor, Tensor]:
+        """Images and moments of one batch."""
+        from diffusers import DDIMScheduler
+
+        device = next(self.parameters()).device
+        noisy, conditions, weights = (part.to(device) for part in (noisy, conditions, weights))
+        schedule = DDIMScheduler.from_config(self.schedule.config)
+        schedule.set_timesteps(steps)
+        wanted = {round((k + 1) * steps / keep) - 1 for k in range(keep)}
+        moments = []
+        for k, time in enumerate(schedule.timesteps):
+            found = self._composed(noisy, time, conditions, weights)
+            taken = schedule.step(found, time, noisy)
+            noisy = taken.prev_sample
+            if k in wanted:
+                moments.append(self._image(taken.pred_original_sample))
+        # not `noisy`: where steps do not divide 1000, diffusers' last step ends a little short of clean
+        image = self._image(taken.pred_original_sample)
+        return image, torch.stack(moments) if keep else torch.empty(0, *image.shape)
+
+    def _composed(self, noisy: Tensor, time: Tensor, conditions: Tensor, weights: Tensor) -> Tensor:
+        """The velocity under all conditions at once; a prediction that has no weight is not made."""
+        told = ~conditions[..., 0].isnan()  # (n, K)
+        weights = weights * told
+        row, column = weights.nonzero(as_tuple=True)
+        free = 1 - weights.sum(1)  # weight of the prediction under no condition
+        alone = (free.abs() > 1e-6).nonzero()[:, 0]
+        which = torch.cat([row, alone])
+        nothing = torch.full((len(alone), self.n_conditions), math.nan, device=noisy.device)
+        asked = torch.cat([conditions[row, column], nothing])
+        model = self.average if self.average is not None else self.trained
+        kind = noisy.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=multiplies_bf16(kind)):
+            found = model(noisy[which], time.to(noisy.device).expand(len(which)), asked).float()
+        found = found * torch.cat([weights[row, column], free[alone]])[:, None, None, None]
+        return torch.zeros_like(noisy).index_add_(0, which, found)
+
+    def _image(self, inside: Tensor) -> Tensor:
+        return F.pixel_shuffle(((inside + 1) / 2).clamp(0, 1), self.patch).cpu()
+
+    def _checked(self, conditions: Tensor, weights: float | Tensor) -> tuple[Tensor, Tensor]:
+        if conditions.ndim == 2:
+            conditions = conditions[:, None]
+        if conditions.ndim != 3 or conditions.shape[2] != self.n_conditions or not conditions.shape[1]:
+            raise InputError(
+                f"conditions of shape {tuple(conditions.shape)} cannot be drawn: expected (n, K, {self.n_conditions}), "
+                "K conditions for each image."
+            )
+        missing = conditions.isnan()
+        if (missing.any(2) != missing.all(2)).any() or conditions.isinf().any():
+            raise InputError("a condition holds NaN beside numbers, or infinity: expected numbers, or NaN throughout "
+                             "where there is none.")
+        weights = torch.as_tensor(weights, dtype=torch.float32)
+        if weights.shape not in ((), conditions.shape[:2]) or not weights.isfinite().all():
+            raise InputError(
+                f"weights of shape {tuple(weights.shape)} do not fit conditions of shape {tuple(conditions.shape)}: "
+                "expected one finite number, or one for each condition."
+            )
+        return conditions.float(), weights.expand(conditions.shape[:2])
+
+
+class _Predictor(nn.Module):
+    """The U-Net and what it is told."""
+
+    def __init__(self, unet: nn.Module, told: nn.Module, nothing: nn.Parameter, frequencies: int) -> None:
+        super().__init__()
+        self.unet, self.told, self.nothing, self.frequencies = unet, told, nothing, frequencies
+
+    def forward(self, noisy: Tensor, times: Tensor, conditions: Tensor) -> Tensor:
+        """The velocity (n, C, h, w) of noisy images at times (n,), told conditions (n, n_conditions) or NaN."""
+        hidden = conditions[:, :1].isnan()
+        told = conditions.nan_to_num()
+        waves = [math.pi * 2.0**k * told for k in range(self.frequencies)]
+        seen = torch.cat([told, *(wave.sin() for wave in waves), *(wave.cos() for wave in waves)], dim=1)
+        embedding = torch.where(hidden, self.nothing, self.told(seen))
+        return self.unet(noisy, times, class_labels=embedding, return_dict=False)[0]
+
+
+class Sampler:
+    """The pair (h*, G) where factors are given: codes are conditions, the generator draws.
+
+    Args:
+        model: trained.
+        generator: of the noise: the same code gives another image each time.
+        weights: of each condition.
+        steps: of the sampler.
+    """
+
+    def __init__(
+        self, model: Diffusion, generator: torch.Generator, *, weights: float = 1.0, steps: int = 25
+    ) -> None:
+        self.model, self.generator, self.weights, self.steps = model, generator, weights, steps
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """G: images (n, channels, H, W) in [0, 1] of codes (n, K * n_conditions), K conditions side by side."""
+        conditions = codes.unflatten(1, (-1, self.model.n_conditions))
+        return self.model.sample(
+            conditions, weights=self.weights, steps=self.steps, generator=self.generator
+        )
+
+
+def load(path: str | Path) -> Diffusion:
+    """Read a diffusion model that `models.save` wrote: in eval mode, with `.provenance`.
+
+    Raises:
+        InputError: a file is missing, damaged, or of another kind of model.
+    """
+    path = Path(path)
+    try:
+        about = json.loads(path.with_suffix(".json").read_text())
+        if about["model"] != Diffusion.name:
+            raise InputError(f"checkpoint {path} holds a {about['model']}, expected a {Diffusion.name} model.")
+        model = Diffusion(**about["config"])
+        tensors = safetensors.torch.load_file(path)
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"checkpoint {path} cannot be read ({str(error).splitlines()[0]}): expected NAME.safetensors with "
+            "NAME.json beside it, as inc_lib.denoising writes them."
+        ) from error
+    model.provenance = about["provenance"]
+    return model.eval()
