@@ -45,6 +45,8 @@ class Diffusion(nn.Module):
         widths: channels of the U-Net at each resolution.
         layers: residual blocks at each resolution.
         frequencies: the network sees each number also as sin and cos of pi, 2 pi, 4 pi, ... times it: so many.
+        coordinates: whether the U-Net sees also where each of its pixels is, x and y as two more channels: needed
+            where a condition is a place, since convolutions alone do not know where they are (Liu et al. 2018).
         drop: share of the training images whose condition is hidden.
     """
 
@@ -60,6 +62,7 @@ class Diffusion(nn.Module):
         widths: tuple[int, ...] = (32, 64),
         layers: int = 1,
         frequencies: int = 0,
+        coordinates: bool = False,
         drop: float = 0.1,
     ) -> None:
         super().__init__()
@@ -79,6 +82,7 @@ class Diffusion(nn.Module):
             "widths": list(widths),
             "layers": layers,
             "frequencies": frequencies,
+            "coordinates": coordinates,
             "drop": drop,
         }
         self.provenance: dict = {}
@@ -86,7 +90,7 @@ class Diffusion(nn.Module):
         inside = channels * patch**2
         unet = UNet2DModel(
             sample_size=image_size // patch,
-            in_channels=inside,
+            in_channels=inside + 2 * coordinates,
             out_channels=inside,
             layers_per_block=layers,
             block_out_channels=tuple(widths),
@@ -100,7 +104,7 @@ class Diffusion(nn.Module):
         told = nn.Sequential(
             nn.Linear(n_conditions * (1 + 2 * frequencies), width), nn.SiLU(), nn.Linear(width, width)
         )
-        self.trained = _Predictor(unet, told, nn.Parameter(torch.zeros(width)), frequencies)
+        self.trained = _Predictor(unet, told, nn.Parameter(torch.zeros(width)), frequencies, coordinates)
         self.average: _Predictor | None = None  # of the weights over the last steps; what images are drawn with
         self.n_averaged = 0
         self.schedule = DDIMScheduler(
@@ -270,9 +274,12 @@ class Diffusion(nn.Module):
 class _Predictor(nn.Module):
     """The U-Net and what it is told."""
 
-    def __init__(self, unet: nn.Module, told: nn.Module, nothing: nn.Parameter, frequencies: int) -> None:
+    def __init__(
+        self, unet: nn.Module, told: nn.Module, nothing: nn.Parameter, frequencies: int, coordinates: bool
+    ) -> None:
         super().__init__()
         self.unet, self.told, self.nothing, self.frequencies = unet, told, nothing, frequencies
+        self.coordinates = coordinates
 
     def forward(self, noisy: Tensor, times: Tensor, conditions: Tensor) -> Tensor:
         """The velocity (n, C, h, w) of noisy images at times (n,), told conditions (n, n_conditions) or NaN."""
@@ -281,6 +288,11 @@ class _Predictor(nn.Module):
         waves = [math.pi * 2.0**k * told for k in range(self.frequencies)]
         seen = torch.cat([told, *(wave.sin() for wave in waves), *(wave.cos() for wave in waves)], dim=1)
         embedding = torch.where(hidden, self.nothing, self.told(seen))
+        if self.coordinates:
+            n, _, height, width = noisy.shape
+            y, x = (torch.linspace(-1, 1, size, device=noisy.device) for size in (height, width))
+            places = torch.stack(torch.meshgrid(y, x, indexing="ij")).to(noisy)
+            noisy = torch.cat([noisy, places.expand(n, -1, -1, -1)], dim=1)
         return self.unet(noisy, times, class_labels=embedding, return_dict=False)[0]
 
 
