@@ -45,8 +45,9 @@ class Diffusion(nn.Module):
         widths: channels of the U-Net at each resolution.
         layers: residual blocks at each resolution.
         frequencies: the network sees each number also as sin and cos of pi, 2 pi, 4 pi, ... times it: so many.
-        coordinates: whether the U-Net sees also where each of its pixels is, x and y as two more channels: needed
-            where a condition is a place, since convolutions alone do not know where they are (Liu et al. 2018).
+        placed: whether the first three numbers of a condition are a place: x and y from -1 to 1, and 1 where they are
+            told, else 0. The U-Net then sees three more channels: where each of its pixels is, since convolutions
+            alone do not know (Liu et al. 2018, "CoordConv"), and a bump at the place that is told.
         drop: share of the training images whose condition is hidden.
     """
 
@@ -62,15 +63,17 @@ class Diffusion(nn.Module):
         widths: tuple[int, ...] = (32, 64),
         layers: int = 1,
         frequencies: int = 0,
-        coordinates: bool = False,
+        placed: bool = False,
         drop: float = 0.1,
     ) -> None:
         super().__init__()
         unit = patch * 2 ** (len(widths) - 1)
-        if n_conditions < 1 or not 0 <= drop < 1 or not widths or image_size < unit or image_size % unit:
+        least = 3 if placed else 1
+        if n_conditions < least or not 0 <= drop < 1 or not widths or image_size < unit or image_size % unit:
             raise InputError(
                 f"a diffusion model of {n_conditions} condition(s), drop = {drop}, on images of {image_size} pixels "
-                f"cannot be built: expected at least one condition, a share below 1, and a multiple of {unit} pixels."
+                f"cannot be built: expected a condition of at least {least}, a share below 1, and a multiple of {unit} "
+                "pixels."
             )
         from diffusers import DDIMScheduler, UNet2DModel  # takes seconds: only who draws images waits for it
 
@@ -82,7 +85,7 @@ class Diffusion(nn.Module):
             "widths": list(widths),
             "layers": layers,
             "frequencies": frequencies,
-            "coordinates": coordinates,
+            "placed": placed,
             "drop": drop,
         }
         self.provenance: dict = {}
@@ -90,7 +93,7 @@ class Diffusion(nn.Module):
         inside = channels * patch**2
         unet = UNet2DModel(
             sample_size=image_size // patch,
-            in_channels=inside + 2 * coordinates,
+            in_channels=inside + 3 * placed,
             out_channels=inside,
             layers_per_block=layers,
             block_out_channels=tuple(widths),
@@ -104,7 +107,7 @@ class Diffusion(nn.Module):
         told = nn.Sequential(
             nn.Linear(n_conditions * (1 + 2 * frequencies), width), nn.SiLU(), nn.Linear(width, width)
         )
-        self.trained = _Predictor(unet, told, nn.Parameter(torch.zeros(width)), frequencies, coordinates)
+        self.trained = _Predictor(unet, told, nn.Parameter(torch.zeros(width)), frequencies, placed)
         self.average: _Predictor | None = None  # of the weights over the last steps; what images are drawn with
         self.n_averaged = 0
         self.schedule = DDIMScheduler(
@@ -275,11 +278,11 @@ class _Predictor(nn.Module):
     """The U-Net and what it is told."""
 
     def __init__(
-        self, unet: nn.Module, told: nn.Module, nothing: nn.Parameter, frequencies: int, coordinates: bool
+        self, unet: nn.Module, told: nn.Module, nothing: nn.Parameter, frequencies: int, placed: bool
     ) -> None:
         super().__init__()
         self.unet, self.told, self.nothing, self.frequencies = unet, told, nothing, frequencies
-        self.coordinates = coordinates
+        self.placed = placed
 
     def forward(self, noisy: Tensor, times: Tensor, conditions: Tensor) -> Tensor:
         """The velocity (n, C, h, w) of noisy images at times (n,), told conditions (n, n_conditions) or NaN."""
@@ -288,12 +291,20 @@ class _Predictor(nn.Module):
         waves = [math.pi * 2.0**k * told for k in range(self.frequencies)]
         seen = torch.cat([told, *(wave.sin() for wave in waves), *(wave.cos() for wave in waves)], dim=1)
         embedding = torch.where(hidden, self.nothing, self.told(seen))
-        if self.coordinates:
-            n, _, height, width = noisy.shape
-            y, x = (torch.linspace(-1, 1, size, device=noisy.device) for size in (height, width))
-            places = torch.stack(torch.meshgrid(y, x, indexing="ij")).to(noisy)
-            noisy = torch.cat([noisy, places.expand(n, -1, -1, -1)], dim=1)
+        if self.placed:
+            noisy = torch.cat([noisy, _maps_of(told.masked_fill(hidden, 0.0), noisy)], dim=1)
         return self.unet(noisy, times, class_labels=embedding, return_dict=False)[0]
+
+
+def _maps_of(told: Tensor, like: Tensor) -> Tensor:
+    """Three channels (n, 3, h, w): x and y of each pixel from -1 to 1, and a bump, a pixel wide, at the place told."""
+    n, _, height, width = like.shape
+    y, x = (((torch.arange(size, device=like.device) + 0.5) / size * 2 - 1) for size in (height, width))
+    away_x = (x - told[:, 0, None]) * width / 2
+    away_y = (y - told[:, 1, None]) * height / 2
+    bump = (-0.5 * (away_y[:, :, None] ** 2 + away_x[:, None, :] ** 2)).exp() * told[:, 2, None, None]
+    plane = (x.expand(n, height, width), y[:, None].expand(n, height, width))
+    return torch.stack([*plane, bump], dim=1).to(like)
 
 
 class Sampler:
