@@ -134,7 +134,8 @@ def peaks(logits: Tensor, certain: float) -> list[Tensor]:
     Within a cell, the top of the parabola through the logarithms of a maximum and its neighbours: exact for a Gaussian.
     """
     logs = F.logsigmoid(logits)
-    tops = (logs == F.max_pool2d(logs[:, None], 3, 1, 1)[:, 0]) & (logs > math.log(certain))
+    ranked = logs + 1e-6 * torch.arange(logs[0].numel()).view(logs.shape[1:])  # of equal neighbours, one
+    tops = (ranked == F.max_pool2d(ranked[:, None], 3, 1, 1)[:, 0]) & (logs > math.log(certain))
     framed = F.pad(logs[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
     found = []
     for k in range(len(logits)):
@@ -172,6 +173,10 @@ class Found:
     distances: NDArray[np.float64]
     counts: NDArray[np.int64]
     places: NDArray[np.float64]
+
+    def of(self, rows: NDArray) -> Found:
+        """Some of the images: an index, mask or slice."""
+        return Found(self.distances[rows], self.counts[rows], self.places[rows])
 
     @property
     def asked(self) -> NDArray[np.bool_]:

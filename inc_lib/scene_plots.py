@@ -98,7 +98,7 @@ def asked_and_found(
 
 @_styled
 def plane(share: pd.DataFrame, edges: Sequence[float], span: tuple[float, float], *, title: str) -> Figure:
-    """Shares over the picture's plane, seen as the picture is: rows y downwards, columns x; the training range outlined.
+    """Shares over the picture's plane, rows y downwards and columns x as in the picture; the training range outlined.
 
     Args:
         share: (y, x), NaN where nothing was asked.

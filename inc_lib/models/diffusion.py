@@ -21,11 +21,13 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import InputError
+from ..errors import InputError, suggest
 from .networks import multiplies_bf16
 
 TIMESTEPS = 1000  # of the noise schedule that training draws from
 BATCH = 256  # predictions at a time, which bounds memory
+HEAVIEST = 5.0  # weight of an image's error at little noise (Hang et al. 2023): more would be spent on the last pixel
+PREDICTS = ("velocity", "image")
 SLOWEST = 0.999  # of the average of the weights: a step moves it by a thousandth of the way
 
 
@@ -49,6 +51,10 @@ class Diffusion(nn.Module):
             told, else 0. The U-Net then sees three more channels: where each of its pixels is, since convolutions
             alone do not know (Liu et al. 2018, "CoordConv"), and a bump at the place that is told.
         drop: share of the training images whose condition is hidden.
+        predicts: "velocity", or "image", the clean one. The velocity holds nearly all of the noise, and a U-Net whose
+            width is not well above channels times `patch` squared cannot pass that through: its images stay noisy. The
+            clean image needs no more room than there is in it. They are affine in one another like the rest, and
+            compose by the same rule.
     """
 
     name = "diffusion"
@@ -65,8 +71,11 @@ class Diffusion(nn.Module):
         frequencies: int = 0,
         placed: bool = False,
         drop: float = 0.1,
+        predicts: str = "velocity",
     ) -> None:
         super().__init__()
+        if predicts not in PREDICTS:
+            raise suggest("prediction", predicts, PREDICTS)
         unit = patch * 2 ** (len(widths) - 1)
         least = 3 if placed else 1
         if n_conditions < least or not 0 <= drop < 1 or not widths or image_size < unit or image_size % unit:
@@ -87,6 +96,7 @@ class Diffusion(nn.Module):
             "frequencies": frequencies,
             "placed": placed,
             "drop": drop,
+            "predicts": predicts,
         }
         self.provenance: dict = {}
         self.n_conditions, self.patch, self.drop = n_conditions, patch, drop
@@ -113,7 +123,7 @@ class Diffusion(nn.Module):
         self.schedule = DDIMScheduler(
             num_train_timesteps=TIMESTEPS,
             beta_schedule="squaredcos_cap_v2",
-            prediction_type="v_prediction",
+            prediction_type="v_prediction" if predicts == "velocity" else "sample",
             clip_sample=True,
             timestep_spacing="trailing",  # sampling begins at pure noise, as training ends there
             rescale_betas_zero_snr=True,  # (Lin et al. 2024)
@@ -145,7 +155,7 @@ class Diffusion(nn.Module):
     def loss(
         self, batch: tuple[Tensor, Tensor], generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean squared error of the velocity.
+        """Mean squared error of the velocity, or of the image, weighted as the velocity's but `HEAVIEST` at most.
 
         Args:
             batch: images (n, channels, H, W) in [0, 1] and conditions (n, n_conditions); a row of NaN is no condition.
@@ -158,9 +168,12 @@ class Diffusion(nn.Module):
         times = torch.randint(TIMESTEPS, (len(clean),), generator=generator, device=device)
         hidden = torch.rand(len(clean), 1, generator=generator, device=device) < self.drop
         noisy = self.schedule.add_noise(clean, noise, times)
-        target = self.schedule.get_velocity(clean, noise, times)
-        found = self.trained(noisy, times, conditions.masked_fill(hidden, math.nan))
-        loss = F.mse_loss(found.float(), target)
+        found = self.trained(noisy, times, conditions.masked_fill(hidden, math.nan)).float()
+        if self.config["predicts"] == "velocity":
+            loss = F.mse_loss(found, self.schedule.get_velocity(clean, noise, times))
+        else:  # the velocity's squared error is the image's over the share of noise
+            share = 1 - self.schedule.alphas_cumprod.to(device)[times]
+            loss = ((found - clean).square().mean(dim=(1, 2, 3)) * (1 / share).clamp(max=HEAVIEST)).mean()
         return loss, {"squared error": loss.detach()}
 
     # --- drawing ---

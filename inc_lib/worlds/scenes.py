@@ -91,6 +91,11 @@ class Scenes:
         return (~self.positions[..., 0].isnan()).sum(1)
 
 
+def pad(places: Tensor) -> Tensor:
+    """Places (n, K, 2) of up to `MOST` objects, with NaN for those that are not there: (n, MOST, 2)."""
+    return torch.nn.functional.pad(places, (0, 0, 0, MOST - places.shape[1]), value=math.nan)
+
+
 # --- between picture and table ---
 
 
@@ -164,6 +169,7 @@ class ClevrTwin:
     channels = 3
     factors = FACTORS
     most = MOST
+    span = RANGE  # of x and y in its scenes
     knows_all = True  # places of all objects, so that they can be counted
 
     def __init__(self, *, image_size: int = 64, device: str | torch.device = "cpu") -> None:
@@ -268,6 +274,10 @@ class ClevrTwin:
                 chosen = slots[rows, : len(there)]
                 at = rows[:, None]
                 yield rows, self._cast(there, scenes.positions[at, chosen], scenes.looks[at, chosen]), chosen
+
+    def places(self, n: int, count: int, generator: torch.Generator) -> Tensor:
+        """Places (n, count, 2) for so many objects, as they stand in scenes of this world."""
+        return self.states(n, generator, counts=(count,)).positions[:, :count]
 
     def pool(
         self,
@@ -447,6 +457,7 @@ def check(scenes: Scenes) -> None:
 IMAGES = ("ims", "images")  # names that a file's pictures may have: CLEVR-positions', ours
 PLACES = ("coords_labels", "labels", "positions")
 HELD_OUT = 10  # every tenth picture
+APART = 0.16  # of the picture, between two objects that are asked for together
 
 
 class Recorded:
@@ -469,6 +480,25 @@ class Recorded:
         )
         self.channels, self.most = images.shape[3], scenes.positions.shape[1]
         self.knows_all = self.most > 1
+        told = scenes.positions[~scenes.positions[..., 0].isnan()]
+        self.span = (float(told.quantile(0.02)), float(told.quantile(0.98)))  # of x and y, strays left out
+
+    def places(self, n: int, count: int, generator: torch.Generator) -> Tensor:
+        """Places (n, count, 2) for so many objects: those of other pictures, none nearer to another than `APART`."""
+        told = self.scenes.positions[~self.scenes.positions[..., 0].isnan()]
+        places, missing = torch.empty(n, count, 2), torch.arange(n)
+        for _ in range(500):
+            drawn = told[torch.randint(len(told), (len(missing), count), generator=generator)]
+            apart = (drawn[:, :, None] - drawn[:, None]).norm(dim=-1) + torch.eye(count)
+            free = apart.amin(dim=(1, 2)) > APART
+            places[missing[free]] = drawn[free]
+            missing = missing[~free]
+            if not len(missing):
+                return places
+        raise InputError(
+            f"{count} objects find no room in {self.name}: its places lie too near to one another, give a file in "
+            f"which they are more than {APART:g} of the picture apart."
+        )
 
     def pool(self, n: int, *, seed: int = 0, held_out: bool = False, **limits) -> Stored:
         """The file's pictures to draw from, every tenth of them if `held_out` and else the others; what a file holds
