@@ -1,6 +1,6 @@
 """Train G for scenes: a diffusion model told the place of one object; several places come by composition.
 
-    python -m inc_lib.composing --steps 13000 --seed 0 --release
+    python -m inc_lib.composing --steps 10000 --seed 0 --release
 
 trains the generator of chapter 9 (resumable: the same command goes on from where it was).
 """
@@ -170,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m inc_lib.composing", description="Train a diffusion model of scenes."
     )
     parser.add_argument("--image-size", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=13_000)
+    parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--n-scenes", type=int, default=N_SCENES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")

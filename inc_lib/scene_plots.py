@@ -24,6 +24,7 @@ from .plots import (
     _pictures,
     _resample,
     _styled,
+    bound_curve,
 )
 
 ASKED, SEEN = "#ffffff", "#00e5ff"  # on pictures, hence the same in light and dark
@@ -147,6 +148,37 @@ def plane(share: pd.DataFrame, edges: Sequence[float], span: tuple[float, float]
     return _finish(figure, alt + ".")
 
 
-def curve_of(rows: Mapping[Any, Mapping[str, float]], column: str) -> np.ndarray:
-    """One column of several scores, in order: (n,)."""
-    return np.array([row[column] for row in rows.values()], dtype=float)
+def curves(
+    rows: Mapping[str, Mapping[float, Mapping[str, float]]],
+    column: str,
+    *,
+    xlabel: str,
+    reference: Mapping[str, float] | None = None,
+    bands: bool = True,
+) -> Figure:
+    """One column of several tables of scores, each a curve over the tables' keys.
+
+    Args:
+        rows: name of the curve -> abscissa -> a row as `scenes.score` gives it.
+        column: of these rows; "conditions met" has its interval drawn as a band.
+        reference: as `plots.bound_curve` takes it.
+    """
+    x = list(next(iter(rows.values())))
+
+    def values(table: Mapping[float, Mapping[str, float]], name: str) -> np.ndarray:
+        return np.array([table[key][name] for key in x], dtype=float)
+
+    shaded = None
+    if bands and column == "conditions met":
+        shaded = {name: (values(table, "low"), values(table, "high")) for name, table in rows.items()}
+    figure = bound_curve(
+        x,
+        {name: values(table, column) for name, table in rows.items()},
+        xlabel=xlabel,
+        ylabel=column,
+        bands=shaded,
+        reference=reference,
+        ylim=(0, 1.02),
+    )
+    figure.axes[0].set_xticks(x, [f"{value:g}" for value in x])
+    return figure

@@ -259,6 +259,21 @@ def score(found: Found, image_size: int, tolerance: float = TOLERANCE) -> dict[s
     }
 
 
+def surface(observations: Tensor) -> dict[str, float]:
+    """Two numbers that tell generated pictures from rendered ones, whatever they show; (n, C, H, W) in [0, 1].
+
+    Returns:
+        clipped: share of the values that are black or full, as they become where a weight overdoes it; sharpness: the
+        99th percentile of the difference between neighbouring pixels, which blur makes small.
+    """
+    clipped = ((observations < 1 / 255) | (observations > 254 / 255)).float().mean()
+    across, down = (observations.diff(dim=dim).abs().flatten() for dim in (2, 3))
+    return {
+        "clipped": float(clipped),
+        "sharpness": float(np.quantile(torch.cat([across, down]).numpy(), 0.99)),
+    }
+
+
 def by_cell(
     found: Found, places: Tensor, edges: Sequence[float], tolerance: float = TOLERANCE
 ) -> pd.DataFrame:

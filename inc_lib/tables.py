@@ -337,7 +337,7 @@ def table_crowds(group: list[Column]) -> str:
 
 def table_scenes(group: list[Column]) -> str:
     """Chapter 9: scenes by composition, by the number of objects asked for. The paper gives pictures, no numbers."""
-    ways = {"plain": "places alone", "told": "places and number", "beside": "number beside", "ceiling": "rendered"}
+    ways = {"plain": "places alone", "each": "places and number", "beside": "number beside", "ceiling": "rendered"}
     scores = {"met": "conditions met", "count": "count right", "all": "all right"}
     rows = [[f"{label}, asked by {way}" if kind != "ceiling" else f"{label}, {way}",
              *(c.cell(f"scenes_{score}_{kind}{k}") for c in group for k in range(1, 6))]
