@@ -390,7 +390,7 @@ def start(*, chapter: str, profile: str = "smoke", dataset: str = "shapes3d-twin
         profile: name of the scale, recorded with every number.
         dataset: a world by name, or a path to your own data.
         image_size: pixels on a side, 32 or 64.
-        model: "ada-gvae" or "beta-tcvae".
+        model: "ada-gvae", "beta-tcvae" or "comp-wae".
         checkpoint: "auto" (the released one, else train), "train" (always train), or a path.
         train_steps, n_observations, n_generated, oracle_steps: the scale.
         seed: of everything random, through generators; torch's global one is seeded too, for cells a reader

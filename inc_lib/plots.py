@@ -1095,18 +1095,21 @@ def confusions(matrices: Mapping[str, tuple[Any, Sequence[str]]], *, columns: in
 
 @_styled
 def sensitivity(values: Any, *, rows: Sequence[Any], columns: Sequence[Any], row_name: str, column_name: str,
-                value_name: str, chosen: tuple[int, int] | None = None, digits: int = 2) -> Figure:
+                value_name: str, chosen: tuple[int, int] | None = None, digits: int = 2,
+                least_range: float = 0.1) -> Figure:
     """A small sweep as a heat map with its numbers.
 
     Args:
         values: (len(rows), len(columns)); NaN where there is none.
         chosen: (row, column) of the setting used, outlined.
         digits: after the point.
+        least_range: the colours span at least this much, so that values which hardly differ look alike.
     """
     values = _array(values).astype(float)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    norm = Normalize(low - 0.25 * (high - low) - 1e-9, high + 1e-9)
+    darkest = min(low - 0.25 * (high - low), high - least_range)
+    norm = Normalize(darkest - 1e-9, high + 1e-9)
     width = min(WIDTH, 1.6 + _text_width([str(row) for row in rows], 10) + 0.72 * len(columns))
     figure = _figure(0.95 + 0.42 * len(rows), max(width, 3.6))
     axes = figure.subplots()

@@ -59,7 +59,7 @@ def train(
 
     Args:
         world: what to learn; images are rendered or read as they are needed.
-        model: "ada-gvae" or "beta-tcvae".
+        model: "ada-gvae", "beta-tcvae" or "comp-wae".
         steps: optimiser steps in all, those of an interrupted run included.
         batch_size: pairs a step for a model that needs pairs, images a step for one that does not.
         learning_rate: of Adam. The papers use 1e-4 for 300,000 steps; short schedules want 5e-4.
@@ -97,6 +97,8 @@ def train(
             "give (that takes two labelled factors and states that share an attribute): use model='beta-tcvae', "
             "which needs no labels."
         )
+    if network.needs_compositions:
+        _check_compositions(world, network.n_codes)
     settings = {
         "world": world.name,
         "source": world.source,
@@ -117,6 +119,8 @@ def train(
         network.encoder, network.decoder = torch.compile(network.encoder), torch.compile(network.decoder)
 
     def draw(generator: torch.Generator) -> Tensor | tuple[Tensor, Tensor]:
+        if network.needs_compositions:
+            return ready(_compositions(world, batch_size, generator), run.device)
         return ready(_draw(world, network.needs_pairs, batch_size, generator, pairs), run.device)
 
     def after(batch: Tensor | tuple[Tensor, Tensor]) -> None:
@@ -361,10 +365,27 @@ def _draw(world: World, paired: bool, n: int, generator: torch.Generator, pairs:
     return world.sample(n, generator)[0]
 
 
+def _compositions(world: World, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """References, commands and targets (n, C, H, W), and the queried factors (n,)."""
+    *states, query = world.compositions(n, generator)
+    return (*world.render(torch.cat(states)).split(n), query)
+
+
+def _check_compositions(world: World, n_codes: int) -> None:
+    world.compositions(1, torch.Generator())  # refuses what cannot give them
+    if len(world.factors) > n_codes:
+        raise InputError(
+            f"world {world.name!r} has {len(world.factors)} factors, and comp-wae keeps each in a code of its own: "
+            f"{n_codes} codes are too few."
+        )
+
+
 def ready(batch, device: torch.device):
-    """On the device, channels last: the layout in which convolutions are fastest."""
+    """On the device, images channels last: the layout in which convolutions are fastest."""
     if isinstance(batch, tuple):
         return tuple(ready(part, device) for part in batch)
+    if batch.ndim < 4:
+        return batch.to(device)
     return batch.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
 
 
@@ -486,7 +507,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--world", default="shapes3d-twin", help="a world by name, or a path to your own data"
     )
     parser.add_argument("--image-size", type=int, default=32, choices=(32, 64))
-    parser.add_argument("--model", default="ada-gvae", help="ada-gvae or beta-tcvae")
+    parser.add_argument("--model", default="ada-gvae", help="ada-gvae, beta-tcvae or comp-wae")
     parser.add_argument("--steps", type=int, default=300_000)
     parser.add_argument("--batch-size", type=int, default=64, help="pairs (ada-gvae) or images a step")
     parser.add_argument("--learning-rate", type=float, help="of Adam (default: 5e-4)")

@@ -39,7 +39,7 @@ def weights(model: models.VAE) -> torch.Tensor:
 SHORT = {"batch_size": 4, "learning_rate": 1e-3, "seed": 3}
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", ["ada-gvae", "beta-tcvae"])
 def test_training_lowers_the_loss(name):
     world, generator = Stripes(), torch.Generator().manual_seed(0)
     model = training.train(world, name, steps=60, batch_size=16, learning_rate=2e-3)

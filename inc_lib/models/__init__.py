@@ -12,17 +12,18 @@ from safetensors import SafetensorError
 from ..errors import InputError, suggest
 from ..files import atomic_write
 from .vae import VAE, AdaGVAE, BetaTCVAE
+from .wae import CompWAE
 
-__all__ = ["MODELS", "VAE", "AdaGVAE", "BetaTCVAE", "build", "load", "save"]
+__all__ = ["MODELS", "VAE", "AdaGVAE", "BetaTCVAE", "CompWAE", "build", "load", "save"]
 
-MODELS = {model.name: model for model in (AdaGVAE, BetaTCVAE)}
+MODELS = {model.name: model for model in (AdaGVAE, BetaTCVAE, CompWAE)}
 
 
 def build(name: str, *, channels: int, image_size: int, seed: int = 0, **options) -> VAE:
     """A new model with weights drawn from `seed`.
 
     Args:
-        name: "ada-gvae" or "beta-tcvae".
+        name: "ada-gvae", "beta-tcvae" or "comp-wae".
         channels, image_size: of the observations.
         options: as the model's class takes them (n_codes, beta, ...).
 

@@ -25,20 +25,26 @@ def check_shape(channels: int, image_size: int) -> None:
 
 
 class Encoder(nn.Sequential):
-    """Observations (n, channels, image_size, image_size) -> (n, 2 * n_codes): means and log-variances."""
+    """Observations (n, channels, image_size, image_size) -> (n, 2 * n_codes): means and log-variances.
 
-    def __init__(self, channels: int, image_size: int, n_codes: int) -> None:
+    Args:
+        widths: channels of the convolutions, where they are not those of `CONVOLUTIONS`.
+    """
+
+    def __init__(
+        self, channels: int, image_size: int, n_codes: int, widths: tuple[int, ...] | None = None
+    ) -> None:
         check_shape(channels, image_size)
-        widths = (channels, *CONVOLUTIONS[image_size])
+        widths = widths or CONVOLUTIONS[image_size]
         convolutions = [
             layer
-            for before, after in itertools.pairwise(widths)
+            for before, after in itertools.pairwise((channels, *widths))
             for layer in (nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU(inplace=True))
         ]
         super().__init__(
             *convolutions,
             nn.Flatten(),
-            nn.Linear(64 * 4 * 4, HIDDEN),
+            nn.Linear(widths[-1] * _side(image_size, widths) ** 2, HIDDEN),
             nn.ReLU(inplace=True),
             nn.Linear(HIDDEN, 2 * n_codes),
         )
@@ -47,30 +53,42 @@ class Encoder(nn.Sequential):
 class Decoder(nn.Sequential):
     """Codes (n, n_codes) -> logits (n, channels, image_size, image_size): the encoder mirrored."""
 
-    def __init__(self, channels: int, image_size: int, n_codes: int) -> None:
+    def __init__(
+        self, channels: int, image_size: int, n_codes: int, widths: tuple[int, ...] | None = None
+    ) -> None:
         check_shape(channels, image_size)
-        widths = CONVOLUTIONS[image_size][::-1]
+        mirrored = (widths or CONVOLUTIONS[image_size])[::-1]
+        side = _side(image_size, mirrored)
         deconvolutions = [
             layer
-            for before, after in itertools.pairwise(widths)
+            for before, after in itertools.pairwise(mirrored)
             for layer in (nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.ReLU(inplace=True))
         ]
         super().__init__(
             nn.Linear(n_codes, HIDDEN),
             nn.ReLU(inplace=True),
-            nn.Linear(HIDDEN, 64 * 4 * 4),
+            nn.Linear(HIDDEN, mirrored[0] * side**2),
             nn.ReLU(inplace=True),
-            _Maps(),
+            _Maps(mirrored[0], side),
             *deconvolutions,
-            nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1),
+            nn.ConvTranspose2d(mirrored[-1], channels, 4, stride=2, padding=1),
         )
 
 
+def _side(image_size: int, widths: tuple[int, ...]) -> int:
+    """Pixels on a side of the smallest maps."""
+    return image_size // 2 ** len(widths)
+
+
 class _Maps(nn.Module):
-    """Vectors (n, 1024) to maps (n, 64, 4, 4), channels last: what the convolutions behind it are fastest with."""
+    """Vectors to maps (n, width, side, side), channels last: what the convolutions behind it are fastest with."""
+
+    def __init__(self, width: int, side: int) -> None:
+        super().__init__()
+        self.shape = width, side, side
 
     def forward(self, vectors: Tensor) -> Tensor:
-        return vectors.view(-1, 64, 4, 4).contiguous(memory_format=torch.channels_last)
+        return vectors.view(-1, *self.shape).contiguous(memory_format=torch.channels_last)
 
 
 def multiplies_bf16(device: str) -> bool:

@@ -30,12 +30,22 @@ class VAE(nn.Module):
         image_size: 32 or 64.
         n_codes: dimensions of the code space F.
         beta: weight of the regulariser.
+        widths: channels of the convolutions, where they are not the shared ones.
     """
 
     name: str
     needs_pairs: bool
+    needs_compositions = False
 
-    def __init__(self, *, channels: int, image_size: int, n_codes: int = 10, beta: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int,
+        image_size: int,
+        n_codes: int = 10,
+        beta: float = 1.0,
+        widths: tuple[int, ...] | None = None,
+    ) -> None:
         super().__init__()
         if n_codes < 1 or not beta >= 0:
             raise InputError(
@@ -45,8 +55,8 @@ class VAE(nn.Module):
         self.config = {"channels": channels, "image_size": image_size, "n_codes": n_codes, "beta": beta}
         self.provenance: dict = {}
         self.n_codes, self.beta = n_codes, beta
-        self.encoder = Encoder(channels, image_size, n_codes)
-        self.decoder = Decoder(channels, image_size, n_codes)
+        self.encoder = Encoder(channels, image_size, n_codes, widths)
+        self.decoder = Decoder(channels, image_size, n_codes, widths)
 
     def posterior(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each float32 (n, n_codes)."""

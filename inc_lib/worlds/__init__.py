@@ -7,11 +7,12 @@ from pathlib import Path
 from ..errors import suggest
 from .base import Factor, World
 from .dsprites import DSpritesTwin
+from .mpi3d import MPI3DTwin
 from .shapes3d import Shapes3DTwin
 
 __all__ = ["TWINS", "Factor", "World", "load", "names"]
 
-TWINS = {"shapes3d-twin": Shapes3DTwin, "dsprites-twin": DSpritesTwin}
+TWINS = {"shapes3d-twin": Shapes3DTwin, "dsprites-twin": DSpritesTwin, "mpi3d-twin": MPI3DTwin}
 
 
 def names() -> list[str]:

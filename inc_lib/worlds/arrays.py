@@ -88,6 +88,11 @@ class ArrayWorld(World):
         """Whether every state that can be paired has a partner that differs in a single factor."""
         return self.supports_pairs and (self.is_complete or self._partners.always_singly())
 
+    @property
+    def gives_compositions(self) -> bool:
+        """Whether every combination of attributes was observed, so that every target exists."""
+        return self.is_complete and super().gives_compositions
+
     @functools.cached_property
     def table(self) -> StateTable:
         """The distinct states, found once."""

@@ -125,6 +125,37 @@ class World:
         both = self.render(torch.cat([first, second]))
         return both[:n], both[n:], first, second
 
+    @property
+    def gives_compositions(self) -> bool:
+        """Whether every state can be composed with every other: a grid without holes, with a factor that varies."""
+        return max(self.sizes, default=1) > 1
+
+    def compositions(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The composition task (Montero et al. 2022): n references, commands, targets, and the queried factors.
+
+        The command differs from the reference in every factor that varies; the target is the reference with the
+        queried factor taken from the command. Queries are uniform over the factors that vary.
+
+        Returns:
+            Three int64 tensors of states (n, M), and the factors int64 (n,).
+
+        Raises:
+            InputError: the grid has holes, or nothing varies.
+        """
+        if not self.gives_compositions:
+            raise InputError(
+                f"world {self.name!r} cannot give the composition task: it takes a grid of factors without holes, "
+                "so that any factor of one state can be put into another; train ada-gvae or beta-tcvae instead."
+            )
+        varying = torch.tensor([i for i, size in enumerate(self.sizes) if size > 1])
+        reference = self.states(n, generator)
+        command = self._change(reference, torch.full((n, 1), len(varying)), generator)
+        query = varying[torch.randint(len(varying), (n,), generator=generator)]
+        target = reference.scatter(1, query[:, None], command.gather(1, query[:, None]))
+        return reference, command, target, query
+
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The whole grid in order, streamed as (observations, states)."""
         for start in range(0, self.n_states, batch_size):

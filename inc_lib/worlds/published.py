@@ -20,6 +20,7 @@ from ..files import data_folder
 from .arrays import ArrayWorld
 from .base import Factor
 from .fetch import Remote, remotes
+from .mpi3d import FACTORS as MPI3D  # the grid of the published set; its twin has the same
 from .storage import H5Member, NpzMember, h5_open, npz_keys, settle
 
 NAMES: dict[str, str] = {
@@ -37,15 +38,6 @@ SHAPES3D = (("floor hue", "cyclic"), ("wall hue", "cyclic"), ("object hue", "cyc
             ("shape", "categorical"), ("orientation", "ordered"))
 DSPRITES = (("colour", "categorical"), ("shape", "categorical"), ("scale", "ordered"),
             ("orientation", "cyclic"), ("position x", "ordered"), ("position y", "ordered"))
-MPI3D = (
-    Factor("object colour", ("white", "green", "red", "blue", "brown", "olive")),
-    Factor("object shape", ("cone", "cube", "cylinder", "hexagonal", "pyramid", "sphere")),
-    Factor("object size", ("small", "large"), "ordered"),
-    Factor("camera height", ("top", "centre", "bottom"), "ordered"),
-    Factor("background colour", ("purple", "sea green", "salmon")),
-    Factor("horizontal axis", tuple(range(40)), "ordered"),
-    Factor("vertical axis", tuple(range(40)), "ordered"),
-)
 CLASSES = {
     "mnist": tuple("0123456789"),
     "fashion-mnist": ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker",

@@ -197,6 +197,85 @@ def capsule(
     return t, normal
 
 
+def rod(origin: Tensor, direction: Tensor, *, start: Tensor, end: Tensor, radius: float) -> Hit:
+    """A capsule between any two points (..., 3): the tube between them, a sphere at each."""
+    axis = end - start
+    length = axis.norm(dim=-1, keepdim=True)
+    axis = axis / length
+    offset = origin - start
+    along, slope = (offset * axis).sum(-1, keepdim=True), (direction * axis).sum(-1, keepdim=True)
+    o, d = offset - along * axis, direction - slope * axis  # across the axis, where the tube is a circle
+    a = (d**2).sum(-1).clamp_min(1e-9)
+    half = (o * d).sum(-1)
+    discriminant = half**2 - a * ((o**2).sum(-1) - radius**2)
+    t = (-half - discriminant.clamp_min(0).sqrt()) / a
+    place = along[..., 0] + t * slope[..., 0]
+    t = torch.where((discriminant > 0) & (t > EPSILON) & (place >= 0) & (place <= length[..., 0]), t, torch.inf)
+    normal = torch.nn.functional.normalize(_at(o, d, t), dim=-1)
+    for centre in (start, end):
+        other, other_normal = sphere(origin, direction, centre=centre, radius=radius)
+        closer = other < t
+        t, normal = torch.where(closer, other, t), torch.where(closer[..., None], other_normal, normal)
+    return t, normal
+
+
+def cone(origin: Tensor, direction: Tensor, *, centre: Tensor, radius: float, half_height: float) -> Hit:
+    """An upright cone, its apex up: base of `radius` at -half_height below `centre` (..., 3)."""
+    ratio = radius / (2 * half_height)
+    o, d = origin - centre, direction
+    depth = half_height - o[..., 2]  # below the apex; x^2 + y^2 = (ratio depth)^2 on the mantle
+    slope = -d[..., 2]
+    a = (d[..., :2] ** 2).sum(-1) - (ratio * slope) ** 2
+    a = torch.where(a.abs() < 1e-9, 1e-9, a)
+    half = (o[..., :2] * d[..., :2]).sum(-1) - ratio**2 * depth * slope
+    root = (half**2 - a * ((o[..., :2] ** 2).sum(-1) - (ratio * depth) ** 2)).clamp_min(0).sqrt()
+    t = torch.full_like(half, torch.inf)
+    for candidate in ((-half - root) / a, (-half + root) / a):
+        below = depth + candidate * slope
+        on_mantle = (root > 0) & (candidate > EPSILON) & (below >= 0) & (below <= 2 * half_height)
+        t = torch.where(on_mantle, torch.minimum(t, candidate), t)
+    point = _at(o, d, t)
+    rise = ratio * point[..., :2].norm(dim=-1, keepdim=True)
+    normal = torch.nn.functional.normalize(torch.cat([point[..., :2], rise], dim=-1), dim=-1)
+    fall = torch.where(d[..., 2].abs() < 1e-9, 1e-9, d[..., 2])
+    base = (-half_height - o[..., 2]) / fall
+    on_base = (base > EPSILON) & (_at(o, d, base)[..., :2].norm(dim=-1) < radius)
+    base = torch.where(on_base & (d[..., 2] > 0), base, torch.inf)  # seen from below only
+    down = torch.zeros_like(normal)
+    down[..., 2] = -1.0
+    return torch.minimum(t, base), torch.where((base < t)[..., None], down, normal)
+
+
+def convex(origin: Tensor, direction: Tensor, *, centre: Tensor, normals: Tensor, offsets: Tensor) -> Hit:
+    """A convex solid {x: normals (P, 3) . (x - centre) <= offsets (P,)}, by the slab method (seen from outside)."""
+    facing = direction @ normals.T
+    height = offsets - (origin - centre) @ normals.T
+    t = height / torch.where(facing.abs() < 1e-9, 1e-9, facing)
+    near, face = torch.where(facing < 0, t, -torch.inf).max(-1)
+    far = torch.where(facing >= 0, t, torch.inf).amin(-1)
+    return torch.where((near < far) & (near > EPSILON), near, torch.inf), normals[face]
+
+
+def prism(sides: int, *, radius: float, half_height: float) -> tuple[Tensor, Tensor]:
+    """Normals (sides + 2, 3) and offsets of an upright prism; `radius` is that of the corners."""
+    angles = torch.arange(sides) * (2 * torch.pi / sides)
+    walls = torch.stack([angles.cos(), angles.sin(), torch.zeros(sides)], dim=1)
+    caps = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
+    inner = radius * torch.cos(torch.tensor(torch.pi / sides)).item()
+    return torch.cat([walls, caps]), torch.cat([torch.full((sides,), inner), torch.full((2,), half_height)])
+
+
+def pyramid(sides: int, *, radius: float, half_height: float) -> tuple[Tensor, Tensor]:
+    """Normals (sides + 1, 3) and offsets of a pyramid, its apex up; `radius` is that of the base's corners."""
+    angles = torch.arange(sides) * (2 * torch.pi / sides)
+    inner = radius * torch.cos(torch.tensor(torch.pi / sides)).item()
+    walls = torch.stack([angles.cos(), angles.sin(), torch.full((sides,), inner / (2 * half_height))], dim=1)
+    walls = torch.nn.functional.normalize(walls, dim=1)
+    return torch.cat([walls, torch.tensor([[0.0, 0.0, -1.0]])]), torch.cat(
+        [walls[:, 2] * half_height, torch.tensor([half_height])]
+    )
+
+
 def _tube(offset: Tensor, direction: Tensor, radius: Tensor | float, half_height: Tensor | float) -> Hit:
     """The open side of an upright cylinder around the origin."""
     o, d = offset[..., :2], direction[..., :2]
