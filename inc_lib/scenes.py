@@ -259,6 +259,18 @@ def score(found: Found, image_size: int, tolerance: float = TOLERANCE) -> dict[s
     }
 
 
+def pull(found: Found, places: Tensor, span: tuple[float, float]) -> float:
+    """How far objects that were asked for outside of the square `span` stand nearer to it than they were asked to: the
+    mean over those that were found, as a share of the picture; NaN where none was asked for outside and found."""
+    asked, seen = places.numpy(), found.places
+
+    def beyond(spots: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(np.maximum(span[0] - spots, 0) + np.maximum(spots - span[1], 0), axis=-1)
+
+    rows = (beyond(asked) > 0) & np.isfinite(seen[..., 0])
+    return float((beyond(asked[rows]) - beyond(seen[rows])).mean()) if rows.any() else math.nan
+
+
 def surface(observations: Tensor) -> dict[str, float]:
     """Two numbers that tell generated pictures from rendered ones, whatever they show; (n, C, H, W) in [0, 1].
 

@@ -414,6 +414,21 @@ def test_scores_of_a_hand_made_judgement():
     assert cells.to_numpy()[0, 0] == 1 and cells.to_numpy()[1].tolist() == [1, 0] and np.isnan(cells.to_numpy()[0, 1])
 
 
+def test_pull_is_how_much_nearer_to_the_range_an_object_stands():
+    places = torch.tensor([[[0.1, 0.5]], [[0.5, 0.95]], [[0.5, 0.5]]])
+    found = [torch.tensor([place]) for place in ((0.14, 0.5), (0.5, 0.93), (0.4, 0.5))]
+    seen = detector.compare(found, places)
+    assert scenes.pull(seen, places, (0.2, 0.8)) == pytest.approx(0.03, abs=1e-6)
+    assert math.isnan(scenes.pull(seen.of(np.array([2])), places[2:], (0.2, 0.8)))
+
+
+def test_the_surface_of_hand_made_pictures():
+    flat, half = torch.full((1, 3, 4, 4), 0.5), torch.full((1, 3, 4, 4), 0.5)
+    half[..., :2] = 1.0
+    assert scenes.surface(flat) == {"clipped": 0, "sharpness": 0}
+    assert scenes.surface(half) == {"clipped": 0.5, "sharpness": 0.5}
+
+
 # -- films and figures -------------------------------------------------------------------------------
 
 def test_a_film_has_every_frame_and_a_still_for_those_who_want_no_motion(monkeypatch, capsys):

@@ -208,7 +208,7 @@ class ClevrTwin:
         looks = torch.stack([torch.randint(size, (n, MOST), generator=generator) for size in LOOKS], dim=-1)
         places = torch.full((n, MOST, 2), math.nan)
         missing = torch.arange(n)
-        for _ in range(50):
+        for _ in range(10):
             places[missing] = math.nan
             for k in range(MOST):
                 self._place(places, looks, missing[wanted[missing] > k], k, (low, high), generator)
