@@ -216,9 +216,18 @@ def compare(found: Sequence[Tensor], asked: Tensor) -> Found:
 
 
 def interval(values: NDArray, *, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """Mean of (n,) values and its 95 % bootstrap interval (percentile; images are drawn with replacement)."""
+    """Mean of (n,) values in [0, 1] and its 95 % bootstrap interval (percentile; images are drawn with replacement).
+
+    Where all values are 1, or all 0, a bootstrap has nothing to vary and would claim certainty. There the other bound is
+    3 / n away, the rule of three (Hanley and Lippman-Hand 1983).
+    """
     values = np.asarray(values, dtype=np.float64)
-    rows = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
+    n = len(values)
+    if (values == 1).all():
+        return 1.0, max(0.0, 1 - 3 / n), 1.0
+    if (values == 0).all():
+        return 0.0, 0.0, min(1.0, 3 / n)
+    rows = np.random.default_rng(seed).integers(0, n, (draws, n))
     low, high = np.quantile(values[rows].mean(1), (0.025, 0.975))
     return float(values.mean()), float(low), float(high)
 

@@ -27,7 +27,7 @@ from .plots import (
     bound_curve,
 )
 
-ASKED, SEEN = "#ffffff", "#00e5ff"  # on pictures, hence the same in light and dark
+ASKED, SEEN = "#fffffe", "#00e5ff"  # on pictures: not the white that dark pages replace
 
 
 @_styled

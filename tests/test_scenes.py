@@ -228,10 +228,11 @@ def test_assignment_is_one_to_one_and_as_near_as_can_be():
     assert one.met(0.1).tolist() == [0.5]  # one object does not meet two conditions
 
 
-def test_an_interval_holds_its_mean_and_is_none_wide_where_nothing_varies():
+def test_an_interval_holds_its_mean_and_claims_no_certainty():
     mean, low, high = detector.interval(np.array([0, 1] * 50))
     assert mean == 0.5 and 0.39 < low < 0.43 and 0.57 < high < 0.61
-    assert detector.interval(np.ones(7)) == (1, 1, 1)
+    assert detector.interval(np.ones(30)) == (1, 0.9, 1) and detector.interval(np.zeros(30)) == (0, 0, 0.1)
+    assert detector.interval(np.ones(2)) == (1, 0, 1)
 
 
 def test_a_detector_is_trained_saved_and_loaded(tmp_path):

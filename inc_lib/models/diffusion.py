@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import warnings
 from pathlib import Path
 
 import safetensors.torch
@@ -84,7 +85,9 @@ class Diffusion(nn.Module):
                 f"cannot be built: expected a condition of at least {least}, a share below 1, and a multiple of {unit} "
                 "pixels."
             )
-        from diffusers import DDIMScheduler, UNet2DModel  # takes seconds: only who draws images waits for it
+        with warnings.catch_warnings():  # a complaint about missing widgets would put this machine's paths on a page
+            warnings.simplefilter("ignore")
+            from diffusers import DDIMScheduler, UNet2DModel  # seconds: only who draws images waits
 
         self.config = {
             "channels": channels,
