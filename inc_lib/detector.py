@@ -218,8 +218,8 @@ def compare(found: Sequence[Tensor], asked: Tensor) -> Found:
 def interval(values: NDArray, *, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
     """Mean of (n,) values in [0, 1] and its 95 % bootstrap interval (percentile; images are drawn with replacement).
 
-    Where all values are 1, or all 0, a bootstrap has nothing to vary and would claim certainty. There the other bound is
-    3 / n away, the rule of three (Hanley and Lippman-Hand 1983).
+    Where all values are 1, or all 0, a bootstrap has nothing to vary and would claim certainty. There the other bound
+    is 3 / n away, the rule of three (Hanley and Lippman-Hand 1983).
     """
     values = np.asarray(values, dtype=np.float64)
     n = len(values)
