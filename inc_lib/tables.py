@@ -341,6 +341,17 @@ def table_crowds(group: list[Column]) -> str:
     return markdown_table(["measure", *header], rows)
 
 
+def table_scenes(group: list[Column]) -> str:
+    """Chapter 9: scenes by composition, by the number of objects asked for. The paper gives pictures, no numbers."""
+    ways = {"plain": "places alone", "each": "places and number", "beside": "number beside", "ceiling": "rendered"}
+    scores = {"met": "conditions met", "count": "count right", "all": "all right"}
+    rows = [[f"{label}, asked by {way}" if kind != "ceiling" else f"{label}, {way}",
+             *(c.cell(f"scenes_{score}_{kind}{k}") for c in group for k in range(1, 6))]
+            for score, label in scores.items() for kind, way in ways.items()]
+    header = [f"{c.title}: {k} object{'s' * (k > 1)}" for c in group for k in range(1, 6)]
+    return markdown_table(["measure", *header], rows)
+
+
 def table_composition(group: list[Column]) -> str:
     """Chapter 10: classes that were taught and classes that were not. The paper gives a picture, no numbers."""
     classes = {"taught": "taught", "near": "one change away", "far": "two changes away"}
@@ -404,6 +415,11 @@ SECTIONS = (
             "Energy distance between generated walks and held-out real ones, route by route, as a multiple of the "
             "distance between two halves of the real ones; the mean over routes and over several policies. The "
             "paper shows such walks (its Figure 7) and gives no figures."),
+    Section("09_scene_composition", "Scenes: more objects than were ever seen together", r"scenes_", table_scenes,
+            "Share of asked places with an object of its own within a sixteenth of the picture; pictures with as many "
+            "objects as were asked for; pictures with both. Read by a detector whose own scores on rendered scenes "
+            "stand below each. Training scenes hold one to three objects. The paper shows such scenes (its Figures 8 "
+            "and 9) and gives no figures."),
     Section("10_combinatorial_generalisation", "Combinations that were never taught", r"composition_",
             table_composition,
             "Share of generated images of a class that an oracle for each factor reads as asked, mean over classes and "

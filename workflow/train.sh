@@ -27,6 +27,10 @@ for seed in 0 1 2; do
     done
 done
 
+# Scenes of objects, for chapter 9: half an hour for the generator, eight minutes for the detector.
+OMP_NUM_THREADS=1 "$python" -m inc_lib.composing --steps 10000 --seed 0 --release
+OMP_NUM_THREADS=1 "$python" -m inc_lib.detector train --steps 2500 --release
+
 # Real images, where INC_DATA holds them.
 for world in mnist fashion-mnist; do
     train --world $world --model beta-tcvae --beta 4 --steps 3000 --decay 0.2 --release

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,11 +23,13 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import InputError
+from ..errors import InputError, suggest
 from .networks import multiplies_bf16
 
 TIMESTEPS = 1000  # of the noise schedule that training draws from
 BATCH = 256  # predictions at a time, which bounds memory
+HEAVIEST = 5.0  # weight of an image's error at little noise (Hang et al. 2023): more would be spent on the last pixel
+PREDICTS = ("velocity", "image")
 SLOWEST = 0.999  # of the average of the weights: a step moves it by a thousandth of the way
 
 
@@ -46,12 +49,19 @@ class Diffusion(nn.Module):
         widths: channels of the U-Net at each resolution.
         layers: residual blocks at each resolution.
         frequencies: the network sees each number also as sin and cos of pi, 2 pi, 4 pi, ... times it: so many.
+        placed: whether the first three numbers of a condition are a place: x and y from -1 to 1, and 1 where they are
+            told, else 0. The U-Net then sees three more channels: where each of its pixels is, since convolutions
+            alone do not know (Liu et al. 2018, "CoordConv"), and a bump at the place that is told.
         drop: share of the training images whose condition is hidden.
         groups: how many numbers of a condition, in turn, belong together (tell one factor); each group is embedded by
             a network of its own, and the embeddings are added (so Okawa et al. 2023). None: one network for all.
         scale_shift: whether time and condition scale the U-Net's normalised features beside shifting them (FiLM:
             Perez et al. 2018). A product of what two factors say is then a product of two features and need not be
             learned.
+        predicts: "velocity", or "image", the clean one. The velocity holds nearly all of the noise, and a U-Net whose
+            width is not well above channels times `patch` squared cannot pass that through: its images stay noisy. The
+            clean image needs no more room than there is in it. They are affine in one another like the rest, and
+            compose by the same rule.
     """
 
     name = "diffusion"
@@ -66,23 +76,31 @@ class Diffusion(nn.Module):
         widths: tuple[int, ...] = (32, 64),
         layers: int = 1,
         frequencies: int = 0,
+        placed: bool = False,
         drop: float = 0.1,
         groups: tuple[int, ...] | None = None,
         scale_shift: bool = False,
+        predicts: str = "velocity",
     ) -> None:
         super().__init__()
+        if predicts not in PREDICTS:
+            raise suggest("prediction", predicts, PREDICTS)
         unit = patch * 2 ** (len(widths) - 1)
         if groups is not None and (sum(groups) != n_conditions or min(groups) < 1):
             raise InputError(
                 f"groups of {tuple(groups)} numbers do not make up a condition of {n_conditions}: expected positive "
                 "whole numbers that sum to it."
             )
-        if n_conditions < 1 or not 0 <= drop < 1 or not widths or image_size < unit or image_size % unit:
+        least = 3 if placed else 1
+        if n_conditions < least or not 0 <= drop < 1 or not widths or image_size < unit or image_size % unit:
             raise InputError(
                 f"a diffusion model of {n_conditions} condition(s), drop = {drop}, on images of {image_size} pixels "
-                f"cannot be built: expected at least one condition, a share below 1, and a multiple of {unit} pixels."
+                f"cannot be built: expected a condition of at least {least}, a share below 1, and a multiple of {unit} "
+                "pixels."
             )
-        from diffusers import DDIMScheduler, UNet2DModel  # takes seconds: only who draws images waits for it
+        with warnings.catch_warnings():  # a complaint about missing widgets would put this machine's paths on a page
+            warnings.simplefilter("ignore")
+            from diffusers import DDIMScheduler, UNet2DModel  # seconds: only who draws images waits
 
         self.config = {
             "channels": channels,
@@ -92,16 +110,18 @@ class Diffusion(nn.Module):
             "widths": list(widths),
             "layers": layers,
             "frequencies": frequencies,
+            "placed": placed,
             "drop": drop,
             "groups": None if groups is None else list(groups),
             "scale_shift": scale_shift,
+            "predicts": predicts,
         }
         self.provenance: dict = {}
         self.n_conditions, self.patch, self.drop = n_conditions, patch, drop
         inside = channels * patch**2
         unet = UNet2DModel(
             sample_size=image_size // patch,
-            in_channels=inside,
+            in_channels=inside + 3 * placed,
             out_channels=inside,
             layers_per_block=layers,
             block_out_channels=tuple(widths),
@@ -116,13 +136,12 @@ class Diffusion(nn.Module):
         seen = 1 + 2 * frequencies
         told = nn.ModuleList(_embedding(size * seen, width) for size in groups or (n_conditions,))
         nothing = nn.Parameter(torch.zeros(width))
-        self.trained = _Predictor(unet, told if groups else told[0], nothing, frequencies, groups)
+        self.trained = _Predictor(unet, told if groups else told[0], nothing, frequencies, groups, placed)
         self.average: _Predictor | None = None  # of the weights over the last steps; what images are drawn with
-        self.n_averaged = 0
         self.schedule = DDIMScheduler(
             num_train_timesteps=TIMESTEPS,
             beta_schedule="squaredcos_cap_v2",
-            prediction_type="v_prediction",
+            prediction_type="v_prediction" if predicts == "velocity" else "sample",
             clip_sample=True,
             timestep_spacing="trailing",  # sampling begins at pure noise, as training ends there
             rescale_betas_zero_snr=True,  # (Lin et al. 2024)
@@ -154,7 +173,7 @@ class Diffusion(nn.Module):
     def loss(
         self, batch: tuple[Tensor, Tensor], generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean squared error of the velocity.
+        """Mean squared error of the velocity, or of the image, weighted as the velocity's but `HEAVIEST` at most.
 
         Args:
             batch: images (n, channels, H, W) in [0, 1] and conditions (n, n_conditions); a row of NaN is no condition.
@@ -167,9 +186,12 @@ class Diffusion(nn.Module):
         times = torch.randint(TIMESTEPS, (len(clean),), generator=generator, device=device)
         hidden = torch.rand(len(clean), 1, generator=generator, device=device) < self.drop
         noisy = self.schedule.add_noise(clean, noise, times)
-        target = self.schedule.get_velocity(clean, noise, times)
-        found = self.trained(noisy, times, conditions.masked_fill(hidden, math.nan))
-        loss = F.mse_loss(found.float(), target)
+        found = self.trained(noisy, times, conditions.masked_fill(hidden, math.nan)).float()
+        if self.config["predicts"] == "velocity":
+            loss = F.mse_loss(found, self.schedule.get_velocity(clean, noise, times))
+        else:  # the velocity's squared error is the image's over the share of noise
+            share = 1 - self.schedule.alphas_cumprod.to(device)[times]
+            loss = ((found - clean).square().mean(dim=(1, 2, 3)) * (1 / share).clamp(max=HEAVIEST)).mean()
         return loss, {"squared error": loss.detach()}
 
     # --- drawing ---
@@ -297,13 +319,15 @@ class _Predictor(nn.Module):
         nothing: nn.Parameter,
         frequencies: int,
         groups: Sequence[int] | None,
+        placed: bool,
     ) -> None:
         super().__init__()
         self.unet, self.told, self.nothing = unet, told, nothing
         self.frequencies, self.groups = frequencies, None if groups is None else list(groups)
+        self.placed = placed
 
     def forward(self, noisy: Tensor, times: Tensor, conditions: Tensor) -> Tensor:
-        """The velocity (n, C, h, w) of noisy images at times (n,), told conditions (n, n_conditions) or NaN."""
+        """What is predicted (n, C, h, w) of noisy images at times (n,), told conditions (n, n_conditions) or NaN."""
         hidden = conditions[:, :1].isnan()
         told = conditions.nan_to_num()
         if self.groups is None:
@@ -312,12 +336,25 @@ class _Predictor(nn.Module):
             pairs = zip(self.told, told.split(self.groups, dim=1), strict=True)
             embedding = sum(part(self._waves(numbers)) for part, numbers in pairs)
         embedding = torch.where(hidden, self.nothing, embedding)
+        if self.placed:
+            noisy = torch.cat([noisy, _maps_of(told.masked_fill(hidden, 0.0), noisy)], dim=1)
         return self.unet(noisy, times, class_labels=embedding, return_dict=False)[0]
 
     def _waves(self, told: Tensor) -> Tensor:
         """Numbers (n, c) and their sin and cos: (n, c (1 + 2 frequencies))."""
         waves = [math.pi * 2.0**k * told for k in range(self.frequencies)]
         return torch.cat([told, *(wave.sin() for wave in waves), *(wave.cos() for wave in waves)], dim=1)
+
+
+def _maps_of(told: Tensor, like: Tensor) -> Tensor:
+    """Three channels (n, 3, h, w): x and y of each pixel from -1 to 1, and a bump, a pixel wide, at the place told."""
+    n, _, height, width = like.shape
+    y, x = (((torch.arange(size, device=like.device) + 0.5) / size * 2 - 1) for size in (height, width))
+    away_x = (x - told[:, 0, None]) * width / 2
+    away_y = (y - told[:, 1, None]) * height / 2
+    bump = (-0.5 * (away_y[:, :, None] ** 2 + away_x[:, None, :] ** 2)).exp() * told[:, 2, None, None]
+    plane = (x.expand(n, height, width), y[:, None].expand(n, height, width))
+    return torch.stack([*plane, bump], dim=1).to(like)
 
 
 class Sampler:

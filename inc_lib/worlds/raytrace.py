@@ -19,6 +19,7 @@ from torch import Tensor
 Hit = tuple[Tensor, Tensor]  # distance (...,) with inf for a miss, unit normal (..., 3)
 EPSILON = 1e-4
 LIFT = 5e-3  # a shadow ray starts this far above its surface, or it would hit it again
+SHARPNESS = 24.0  # exponent of Blinn's highlight: the larger, the smaller the spot
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def cast(
     behind: tuple[Tensor, Tensor, Tensor] | None = None,
     ambient: float = 0.35,
     shadow: float = 0.55,
+    gloss: Tensor | None = None,
     supersampling: int = 1,
 ) -> Tensor:
     """Weight maps (..., n_labels, height, width) of a scene under one point light.
@@ -80,6 +82,8 @@ def cast(
         behind: what `nearest` found for the surfaces that all scenes share, so that they are hit once.
         ambient: weight of a point that faces away from the light; the rest is Lambert's cosine.
         shadow: share of the direct light that a shadow takes away.
+        gloss: (..., n_labels), how strongly each label's surface mirrors the light (Blinn 1977); if given, a last
+            map, n_labels + 1 in all, holds these highlights, which have the light's colour and not the surface's.
         supersampling: as given to `camera_rays`; the maps are averaged down by it.
     """
     distance, normal, label = nearest(origin, direction, surfaces, behind)
@@ -93,9 +97,12 @@ def cast(
             blocked, _ = surface.intersect(point + normal * LIFT, to_light)
             cosine = torch.where(blocked < length, cosine * (1 - shadow), cosine)
     shade = ambient + (1 - ambient) * cosine
-    maps = torch.stack(
-        [torch.where((label == i) & distance.isfinite(), shade, 0.0) for i in range(n_labels)], -3
-    )
+    maps = [torch.where((label == i) & distance.isfinite(), shade, 0.0) for i in range(n_labels)]
+    if gloss is not None:
+        half = torch.nn.functional.normalize(to_light - direction, dim=-1)
+        spot = (normal * half).sum(-1).clamp_min(0) ** SHARPNESS * (cosine > 0)
+        maps.append(sum((maps[i] > 0) * gloss[..., i, None, None] for i in range(n_labels)) * spot)
+    maps = torch.stack(maps, -3)
     lead, rows, columns = maps.shape[:-2], maps.shape[-2], maps.shape[-1]
     blocks = maps.reshape(-1, 1, rows, columns)
     return torch.nn.functional.avg_pool2d(blocks, supersampling).reshape(
