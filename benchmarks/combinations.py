@@ -28,10 +28,12 @@ N, SHOWN = (
     4,
 )  # images of each class at each moment: scored, and kept to look at (of the main run's first seed)
 MAIN = "four of eight"
+LONGER = "four of eight, twice as long"
 SWEEP = 1_200  # steps of the others, which are scored at few moments
 # name: world, classes trained on, what is told, steps, seeds
 RUNS = {
     MAIN: ("simple-shapes", composition.MAIN, "values", composition.STEPS, (0, 1, 2)),
+    LONGER: ("simple-shapes", composition.MAIN, "values", 2 * composition.STEPS, (1,)),  # the seed that did worst
     "4 of 8, one change at a time": ("simple-shapes", composition.MAIN, "values", SWEEP, (0, 1)),
     "4 of 8, every pair balanced": ("simple-shapes", "000 011 101 110", "values", SWEEP, (0, 1)),
     "2 of 8, opposite corners": ("simple-shapes", "000 111", "values", SWEEP, (0, 1)),
@@ -52,7 +54,7 @@ def train(name: str, seed: int, record: list[dict], *, release: bool) -> None:
     world = load(world_name)
     task = composition.split(world, seen, told=told)
     judge = oracle.load(oracle.release_path(world.name.removesuffix("-narrow"), 28))
-    moments = composition.marks(steps) if name == MAIN else [steps // 4, steps // 2, steps]
+    moments = composition.marks(steps) if name in (MAIN, LONGER) else [steps // 4, steps // 2, steps]
     n = N if len(task.names) <= 8 else N // 2
     entry = next((run for run in record if (run["run"], run["seed"]) == (name, seed)), None)
     if entry is None:

@@ -362,10 +362,6 @@ class Chapter:
         """See `chapter.show`."""
         show(figure, caption, name=name)
 
-    def animate(self, frames: Any, caption: str, alt: str, **options: Any) -> None:
-        """See `chapter.animate`."""
-        animate(frames, caption, alt, **options)
-
     def table(self, frame: pd.DataFrame, caption: str, **options: Any) -> None:
         """See `chapter.table`."""
         table(frame, caption, **options)
@@ -481,40 +477,6 @@ def show(figure: Figure, caption: str, *, name: str | None = None) -> None:
     anchor = f' id="fig-{html.escape(name)}"' if name else ""
     _display(f'<figure class="inc{wide}"{anchor}><div class="inc-pictures"{scrolls}>{"".join(pictures)}</div>'
              f"<figcaption>{_inline(caption)}</figcaption></figure>", f"Figure: {caption} [{alt}]")
-
-
-def animate(frames: Any, caption: str, alt: str, *, name: str | None = None, side: int = 112,
-            seconds: float = 0.25) -> None:
-    """Display pictures that change, behind a fold: a reader opens it to see it run, and closes it to stop it.
-
-    An animated picture inside of the page: no script, no file beside it, no network. It shows what a figure of the page
-    shows without moving, since nothing may be told by movement alone.
-
-    Args:
-        frames: float (T, K, C, H, W) in [0, 1]: K pictures side by side at each of T moments.
-        alt: what happens in it, with its data.
-        side: CSS pixels of a picture.
-        seconds: a moment; the last is held longer.
-    """
-    from PIL import Image
-
-    frames = np.asarray(frames)
-    if frames.ndim != 5:
-        raise InputError(f"frames of shape {frames.shape} cannot be shown: expected (moments, pictures, C, H, W).")
-    rows = (frames.clip(0, 1) * 255).round().astype(np.uint8).transpose(0, 3, 1, 4, 2)
-    sheets = [Image.fromarray(row.reshape(row.shape[0], -1, row.shape[-1]).repeat(3 // row.shape[-1], axis=2))
-              for row in rows]
-    size = (frames.shape[1] * side, side)
-    sheets = [sheet.resize(size, Image.Resampling.NEAREST) for sheet in sheets]
-    held, buffer = round(1000 * seconds), io.BytesIO()
-    sheets[0].save(buffer, format="webp", save_all=True, append_images=sheets[1:], loop=0, lossless=True,
-                   duration=[held] * (len(sheets) - 1) + [8 * held])
-    data = base64.b64encode(buffer.getvalue()).decode()
-    anchor = f' id="fig-{html.escape(name)}"' if name else ""
-    _display(f'<figure class="inc"{anchor}><details><summary>Show it moving</summary><img loading="lazy" '
-             f'src="data:image/webp;base64,{data}" width="{size[0]}" height="{size[1]}" alt="{html.escape(alt)}" '
-             f'style="max-width:100%;height:auto"></details><figcaption>{_inline(caption)}</figcaption></figure>',
-             f"Animation: {caption} [{alt}]")
 
 
 def table(frame: pd.DataFrame, caption: str, *, digits: int = 2, formats: Mapping[str, str] | None = None,
@@ -747,8 +709,8 @@ def _code_digest() -> str:
     """Digest of the code that a trained model depends on."""
     package = Path(__file__).resolve().parent
     files = sorted([*package.glob("models/*.py"), *package.glob("worlds/*.py"), package / "training.py",
-                    package / "oracle.py", package / "cloning.py",
-                    package / "denoising.py", package / "composition.py", package / "denoising.py"])
+                    package / "oracle.py", package / "cloning.py", package / "denoising.py",
+                    package / "composing.py", package / "composition.py", package / "detector.py"])
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes() if file.is_file() else b"")

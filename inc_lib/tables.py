@@ -348,7 +348,7 @@ def table_scenes(group: list[Column]) -> str:
     rows = [[f"{label}, asked by {way}" if kind != "ceiling" else f"{label}, {way}",
              *(c.cell(f"scenes_{score}_{kind}{k}") for c in group for k in range(1, 6))]
             for score, label in scores.items() for kind, way in ways.items()]
-    header = [f"{c.title}: {k} object{'s' * (k > 1)}" for c in group for k in range(1, 6)]
+    header = [title for c in group for title in (f"{c.title}: 1 object", "2", "3", "4", "5")]
     return markdown_table(["measure", *header], rows)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from inc_lib import chapter, clustering, composition, composition_plots, oracle, plots, worlds
+from inc_lib import clustering, composition, composition_plots, oracle, plots, worlds
 from inc_lib.errors import InputError
 from inc_lib.models.diffusion import Diffusion, Sampler
 from inc_lib.worlds.arrays import ArrayWorld
@@ -308,10 +308,3 @@ def test_figures_tell_their_data(task):
     for told, figure in figures.items():
         assert told in figure.alt, figure.alt
         plots.light(plots.dark(figure))
-
-
-def test_an_animation_is_folded_and_has_alt_text(capsys):
-    chapter.animate(torch.rand(3, 2, 1, 8, 8), "It moves.", "Two pictures over three moments.")
-    assert "Animation: It moves. [Two pictures over three moments.]" in capsys.readouterr().out
-    with pytest.raises(InputError, match="expected \\(moments, pictures, C, H, W\\)"):
-        chapter.animate(torch.rand(3, 8, 8), "", "")
