@@ -91,7 +91,7 @@ def run(notebook: Path, *, profile: str = "smoke", given: Mapping[str, Any] | No
 
     if given:  # a run of your own leaves the book's results alone
         os.environ.setdefault("INC_RESULTS", str(output.parent.resolve() / "results"))
-    before = _results(notebook.stem)
+    before = _results(notebook.stem, values.get("profile"))
     started = time.monotonic()
     executed, cost = _execute(source, values, name=notebook.stem, log=log,
                               usual=pages.last_seconds(notebook.stem, Path(profile).stem, root=root))
@@ -100,7 +100,7 @@ def run(notebook: Path, *, profile: str = "smoke", given: Mapping[str, Any] | No
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(root), "depends_on": depends_on, "key": pages.key(depends_on),
         "seconds": round(time.monotonic() - started, 1), **cost,
-        "results": {path: digest for path, digest in _results(notebook.stem).items()
+        "results": {path: digest for path, digest in _results(notebook.stem, values.get("profile")).items()
                     if before.get(path) != digest},
     }
     with atomic_write(output) as path:
@@ -271,11 +271,14 @@ def _terminable() -> Iterator[None]:
 
 # -- what a stamp says -----------------------------------------------------------------------------
 
-def _results(chapter: str) -> dict[str, str]:
-    """What the chapter has recorded: path below the results folder -> digest."""
+def _results(chapter: str, profile: str | None) -> dict[str, str]:
+    """What the chapter has recorded at a profile (None: at any): path below the results folder -> digest.
+
+    Another run of the chapter may record at the same time, at another profile: that is not ours.
+    """
     folder = results_folder()
     return {path.relative_to(folder).as_posix(): sha256(path)
-            for path in sorted(folder.rglob(f"{chapter}.json"))}
+            for path in sorted((folder / (profile or "")).rglob(f"{chapter}.json"))}
 
 
 def _default_output(notebook: Path, profile: str, given: Mapping[str, Any], root: Path) -> Path:

@@ -11,8 +11,6 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from inc_lib import parameters
-
 ROOT = Path(__file__).resolve().parent.parent
 
 TINY_PARAMETERS = """\
@@ -55,11 +53,7 @@ class Project:
         self.root = root
         for folder in ("notebooks", "inc_lib", "checkpoints", "book"):
             (root / folder).mkdir(parents=True)
-        profiles = shutil.copytree(ROOT / "notebooks" / "profiles", root / "notebooks" / "profiles")
-        for profile in profiles.glob("*.yaml"):  # without what a single chapter of ours has, and none here
-            kept = [line for line in profile.read_text().splitlines(keepends=True)
-                    if line.startswith("#") or line.split(":")[0] in parameters.COMMON]
-            profile.write_text("".join(kept))
+        shutil.copytree(ROOT / "notebooks" / "profiles", root / "notebooks" / "profiles")
         (root / "inc_lib" / "actions.py").write_text('"""A module."""\nx = 1\n')
         (root / "requirements.lock").write_text("# pins\nnumpy==2.0.0\n")
 

@@ -213,6 +213,15 @@ def test_a_run_leaves_a_page_a_stamp_and_a_log(project):
     assert pages.problems(page, pages.load(notebook), root=project.root) == []
 
 
+def test_what_another_run_records_at_another_profile_meanwhile_is_not_ours(project):
+    other = RECORD.replace("/ profile /", "/ 'gpu' /")
+    done = project.run(project.write("01_a", RECORD, other), "--profile", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert (project.root / "runs" / "results" / "gpu" / "01_a.json").exists()
+    stamp = pages.stamp_of(pages.load(project.root / "runs" / "cpu" / "01_a.ipynb"))
+    assert set(stamp["results"]) == {"cpu/01_a.json"}
+
+
 def test_two_runs_give_the_same_page_but_for_the_stamp(project):
     notebook = project.write("01_a", NOISE.replace("INC_HOME", "HOME"))
     texts = []
