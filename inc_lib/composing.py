@@ -190,9 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
             folder=folder,
             device=given.device,
         )
-        training.keep(
-            model, target if given.release else folder / "model.safetensors", released=given.release
-        )
+        training.keep(model, target, folder, released=given.release)
 
     return training.command(work)
 

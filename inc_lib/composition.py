@@ -615,9 +615,7 @@ def main(arguments: list[str] | None = None) -> int:
         target = release_path(world, given.seed)
         folder = given.folder or ROOT / "runs" / "models" / target.stem
         model = train(task, steps=given.steps, seed=given.seed, folder=folder, device=given.device)
-        training.keep(
-            model, target if given.release else folder / "model.safetensors", released=given.release
-        )
+        training.keep(model, target, folder, released=given.release)
 
     return training.command(work)
 
