@@ -25,7 +25,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import models, training
+from . import models, scoring, training
 from .errors import InputError
 from .files import ROOT, checkpoints_folder
 from .models import checkpoints
@@ -226,8 +226,7 @@ def interval(values: NDArray, *, draws: int = 2000, seed: int = 0) -> tuple[floa
     if (values == 0).all():
         return 0.0, 0.0, min(1.0, 3 / n)
     rows = np.random.default_rng(seed).integers(0, n, (draws, n))
-    low, high = np.quantile(values[rows].mean(1), (0.025, 0.975))
-    return float(values.mean()), float(low), float(high)
+    return float(values.mean()), *scoring.interval(values[rows].mean(1))
 
 
 def measure(detector: Detector, observations: Tensor, positions: Tensor) -> dict[str, float | None]:
