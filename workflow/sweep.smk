@@ -21,6 +21,7 @@ except InputError as error:
     raise
 
 FOLDER = f"runs/sweep/{PROFILE}"
+TRAINING = f"{os.environ.get('INC_RUNS', 'runs')}/sweep/{PROFILE}/training"  # where a killed training is found again
 # What a smoke test trains is not to be released.
 CHECKPOINTS = f"{FOLDER}/checkpoints" if PROFILE == "smoke" else os.environ.get("INC_CHECKPOINTS", "checkpoints")
 CARD = f"{sys.executable} -m inc_lib.gpu" if PROFILE == "gpu" else ""  # a card for each job, see there
@@ -41,6 +42,7 @@ rule all:
 rule oracle:
     output:
         CHECKPOINTS + "/{world}_" + str(SIZE) + "_oracle.safetensors",
+        CHECKPOINTS + "/{world}_" + str(SIZE) + "_oracle.json",
     log:
         f"{FOLDER}/logs/{{world}}_oracle.txt",
     params:
@@ -49,13 +51,14 @@ rule oracle:
     resources:
         gpu=CARDS,
     shell:
-        "INC_CHECKPOINTS={CHECKPOINTS:q} {CARD} {sys.executable:q} -m inc_lib.oracle train --world {wildcards.world}"
+        "INC_CHECKPOINTS=$(dirname {output[0]:q}) {CARD} {sys.executable:q} -m inc_lib.oracle train --world {wildcards.world}"
         " --image-size {SIZE} --steps {params.steps} --threads {threads} --release > {log:q} 2>&1"
 
 
 rule train:
     output:
         CHECKPOINTS + "/{job}.safetensors",
+        CHECKPOINTS + "/{job}.json",
     log:
         f"{FOLDER}/logs/{{job}}_train.txt",
     params:
@@ -64,16 +67,16 @@ rule train:
     resources:
         gpu=CARDS,
     shell:
-        "INC_CHECKPOINTS={CHECKPOINTS:q} {CARD} {sys.executable:q} -m inc_lib.training --world {params.job.world}"
+        "INC_CHECKPOINTS=$(dirname {output[0]:q}) {CARD} {sys.executable:q} -m inc_lib.training --world {params.job.world}"
         " --model {params.job.model} --seed {params.job.seed} --image-size {SIZE} --steps {params.job.steps}"
-        " --threads {threads} --folder {FOLDER}/training/{wildcards.job} --release > {log:q} 2>&1"
+        " --threads {threads} --folder {TRAINING}/{wildcards.job} --release > {log:q} 2>&1"
 
 
 rule measure:
     input:
         f"{FOLDER}/keys/{{job}}.key",
-        CHECKPOINTS + "/{job}.safetensors",
-        lambda wildcards: f"{CHECKPOINTS}/{JOBS[wildcards.job].world}_{SIZE}_oracle.safetensors",
+        multiext(CHECKPOINTS + "/{job}", ".safetensors", ".json"),
+        lambda wildcards: multiext(f"{CHECKPOINTS}/{JOBS[wildcards.job].world}_{SIZE}_oracle", ".safetensors", ".json"),
     output:
         "runs/own/{job}_" + PROFILE + ".ipynb",
     log:
@@ -84,6 +87,6 @@ rule measure:
     resources:
         gpu=CARDS,
     shell:
-        "INC_CHECKPOINTS={CHECKPOINTS:q} OMP_NUM_THREADS={threads} {CARD} {sys.executable:q} -m inc_lib.run notebooks/{sweep.CHAPTER}.ipynb"
+        "INC_CHECKPOINTS=$(dirname {input[1]:q}) OMP_NUM_THREADS={threads} {CARD} {sys.executable:q} -m inc_lib.run notebooks/{sweep.CHAPTER}.ipynb"
         " --profile {PROFILE} -p dataset {params.job.world} -p model {params.job.model} -p seed {params.job.seed}"
         " -p image_size {SIZE} --output {output:q} --log {log:q}"
