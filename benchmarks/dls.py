@@ -3,8 +3,8 @@
     python benchmarks/dls.py --dataset pendigits --seeds 5 --steps 6000
 
 The seeds of a model are trained side by side (independent weights, batches and noise). Each finished method is written
-at once, and the same command goes on from there; a training under way resumes from its own state. The chapter reads the file. Purity, accuracy, NMI and
-ARI are of labels that no method has seen; both parts are scored, training and test.
+at once, and the same command goes on from there; a training under way resumes from its own state. The chapter reads the
+file. Purity, accuracy, NMI and ARI are by labels that no method has seen; both parts are scored, training and test.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ import torch
 from inc_lib import adversarial, deep_clusters
 from inc_lib.files import ROOT, atomic_write
 from inc_lib.models import checkpoints
-from inc_lib.models.dls import OBJECTIVES, DLS
+from inc_lib.models.dls import DLS, OBJECTIVES
 from inc_lib.training import command
 from inc_lib.worlds import vectors
 
-RESULTS = ROOT / "results" / "benchmarks" / "dls.json"
 POINTS = 12  # of a learning curve
 # What is left out of the objective, and how it is called in the table.
 VARIANTS = {
@@ -55,25 +54,24 @@ class Ledger:
         print(f"{self.dataset}, {method}, seed {seed}: {found['test']}", flush=True)
 
 
-def scores(world: vectors.VectorWorld, train, test) -> dict:
-    """Of clusters of either part, rounded."""
-    pairs = {"train": (world.train.labels[: len(train)], train), "test": (world.test.labels, test)}
-    return {
-        part: {name: round(value, 4) for name, value in deep_clusters.score(*pair).items()}
-        for part, pair in pairs.items()
-    }
+def rounded(scores: dict) -> dict:
+    return {part: {name: round(value, 4) for name, value in held.items()} for part, held in scores.items()}
 
 
 def measure_rival(world: vectors.VectorWorld, name: str, seed: int, most: int | None) -> dict:
-    began = time.monotonic()
+    began = time.process_time()
     found = deep_clusters.rival_clusters(name, world, seed=seed, most=most)
-    used = len(found[0])
-    return scores(world, *found) | {"observations": used, "seconds": round(time.monotonic() - began, 1)}
+    spent = {"observations": len(found[0]), "cpu_seconds": round(time.process_time() - began, 1)}
+    return rounded(deep_clusters.score_parts(world, *found)) | spent
 
 
-def measure_models(world: vectors.VectorWorld, variant: str, given: argparse.Namespace) -> list[tuple[dict, DLS]]:
+def measure_models(
+    world: vectors.VectorWorld, variant: str, given: argparse.Namespace
+) -> list[tuple[dict, DLS]]:
     """Train all seeds side by side, follow their scores on the way, and score what came out."""
-    folder = given.folder or ROOT / "runs" / "models" / f"{world.name}_{variant.replace(' ', '-')}_m{given.seeds}"
+    folder = (
+        given.folder or ROOT / "runs" / "models" / f"{world.name}_{variant.replace(' ', '-')}_m{given.seeds}"
+    )
     curve_path = folder / "curve.json"
     curves = json.loads(curve_path.read_text()) if curve_path.is_file() else [{} for _ in range(given.seeds)]
 
@@ -84,7 +82,11 @@ def measure_models(world: vectors.VectorWorld, variant: str, given: argparse.Nam
         with atomic_write(curve_path) as temporary:
             temporary.write_text(json.dumps(curves))
         means = {name: sum(curve[str(step)][name] for curve in curves) / len(curves) for name in found}
-        print(f"{variant}, step {step:,}:", ", ".join(f"{name} {mean:.3f}" for name, mean in means.items()), flush=True)
+        print(
+            f"{variant}, step {step:,}:",
+            ", ".join(f"{name} {mean:.3f}" for name, mean in means.items()),
+            flush=True,
+        )
 
     trained = adversarial.train(
         world,
@@ -98,14 +100,10 @@ def measure_models(world: vectors.VectorWorld, variant: str, given: argparse.Nam
         every=max(given.steps // POINTS, 1),
     )
     result = []
-    for seed, (model, curve) in enumerate(zip(adversarial.members_of(trained), curves, strict=True)):
+    for model, curve in zip(adversarial.members_of(trained), curves, strict=True):
         model.half().float()  # as the released file holds it: the scores are those of the rounded weights
-        if variant == "clustergan":  # clusters as its authors do: k-means on codes
-            clusters = deep_clusters.code_clusters(model, world, seed=seed)
-        else:
-            clusters = [model.clusters(part.vectors).numpy() for part in (world.train, world.test)]
         unlabelled = deep_clusters.unlabelled_scores(model, world.train)
-        found = scores(world, *clusters) | {
+        found = rounded(deep_clusters.score_model(model, world)) | {
             "unlabelled": {name: round(value, 5) for name, value in unlabelled.items()},
             "curve": curve,
             "seconds": round(model.provenance["seconds"] / given.seeds),
@@ -121,7 +119,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="pendigits")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--methods", default="rivals,dls,clustergan", help="comma-separated: rivals, and of " + ", ".join(VARIANTS))
+    parser.add_argument(
+        "--methods",
+        default="rivals,dls,clustergan",
+        help="comma-separated: rivals, and of " + ", ".join(VARIANTS),
+    )
     parser.add_argument("--steps", type=int, default=6_000, help="of the generator")
     parser.add_argument("--learning-rate", type=float, default=adversarial.SHORT["learning_rate"])
     parser.add_argument("--decay", type=float, default=adversarial.SHORT["decay"])
@@ -129,7 +131,7 @@ def main() -> int:
     parser.add_argument("--convolutions", action="store_true")
     parser.add_argument("--most", type=int, help="observations that the rivals see (default: all)")
     parser.add_argument("--folder", type=Path, help="where a training is kept (default: runs/models/NAME)")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=deep_clusters.LEDGER)
     parser.add_argument("--release", action="store_true", help="keep the models in checkpoints/ (fp16)")
     given = parser.parse_args()
 

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 
 CYCLE = CRITIC_STEPS + 1  # steps of the optimiser for one of the generator
 BETAS = (0.5, 0.9)
-N_CODES = {"pendigits": 5, "mnist": 25, "fashion-mnist": 40, "digits": 10}  # of z_n; the paper's, except for digits
+N_CODES = {
+    "pendigits": 5,
+    "mnist": 25,
+    "fashion-mnist": 40,
+    "digits": 10,
+}  # of z_n; the paper's, except for digits
 OTHERWISE = 5  # of z_n, for data that the paper does not have
 
 
@@ -211,7 +216,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--convolutions", action="store_true", help="for images of 28x28")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--members", type=int, default=1, help="networks side by side, named seed, seed + 1, ...")
+    parser.add_argument(
+        "--members", type=int, default=1, help="networks side by side, named seed, seed + 1, ..."
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--folder", type=Path, help="where the run is kept (default: runs/models/NAME)")
     parser.add_argument("--release", action="store_true", help="write the result to checkpoints/ (fp16)")

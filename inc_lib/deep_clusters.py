@@ -1,13 +1,16 @@
-"""What is asked of a model whose code holds the cluster: rivals, a choice without labels, actions, what z_n still knows.
+"""What is asked of a model whose code holds the cluster: rivals, a choice without labels, actions, what z_n knows.
 
 The model is a `models.dls.DLS`, the data a `worlds.vectors.VectorWorld`. Labels judge here and nowhere else.
 """
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +32,7 @@ from . import metrics
 from .actions import ActionSet, find_actions, find_partitions
 from .clustering import Clusters
 from .errors import InputError
+from .files import ROOT
 from .models.dls import DLS
 from .oracle import F1, confusion_table, f1_from_confusion
 from .partitions import Partitioning
@@ -36,6 +40,7 @@ from .worlds import Factor
 from .worlds.vectors import Part, VectorWorld
 
 MOST_JUDGED = 8_000  # observations that a judge, a support vector machine, learns from
+LEDGER = ROOT / "results" / "benchmarks" / "dls.json"  # of benchmarks/dls.py
 SCORES = ("purity", "accuracy", "nmi", "ari")
 
 
@@ -43,7 +48,8 @@ SCORES = ("purity", "accuracy", "nmi", "ari")
 
 
 def rivals(n_clusters: int, seed: int = 0) -> dict[str, Callable[[NDArray, NDArray], NDArray]]:
-    """The table's other methods, by scikit-learn: name -> function of training and test vectors, giving clusters of both.
+    """The table's other methods, by scikit-learn: name -> function of training and test vectors
+    that gives the clusters of both.
 
     Spectral and agglomerative clustering have no rule for new data: a test observation goes where its nearest training
     observation is. NMF clusters by the largest of K components, as the paper's source does.
@@ -77,7 +83,9 @@ def rivals(n_clusters: int, seed: int = 0) -> dict[str, Callable[[NDArray, NDArr
     }
 
 
-def rival_clusters(name: str, world: VectorWorld, *, seed: int = 0, most: int | None = None) -> tuple[NDArray, NDArray]:
+def rival_clusters(
+    name: str, world: VectorWorld, *, seed: int = 0, most: int | None = None
+) -> tuple[NDArray, NDArray]:
     """The clusters of one of `rivals` for the training and the test part: int64 (n,), (m,).
 
     Args:
@@ -91,6 +99,70 @@ def rival_clusters(name: str, world: VectorWorld, *, seed: int = 0, most: int | 
 def score(labels: Tensor | ArrayLike, clusters: Tensor | ArrayLike) -> dict[str, float]:
     """Purity, Hungarian accuracy, NMI and ARI of a clustering; and how many clusters there are."""
     return metrics.cluster_scores(np.asarray(labels), np.asarray(clusters))
+
+
+def labelled(world: VectorWorld) -> VectorWorld:
+    """The world itself, if it has labels to judge by.
+
+    Raises:
+        InputError: it has none.
+    """
+    if world.train.labels is None:
+        raise InputError(
+            f"{world.name} has no labels, and this chapter judges clusters by them: bring some (`labels`, or a column "
+            "`label`), or train with `python -m inc_lib.adversarial --n-clusters K` and look at "
+            "deep_clusters.unlabelled_scores."
+        )
+    return world
+
+
+Ledger = Mapping[str, Mapping[str, Mapping[str, Any]]]  # method -> seed -> what was measured
+
+
+def ledger(world: str, path: Path = LEDGER) -> Ledger:
+    """What `benchmarks/dls.py` measured on a world; empty where it did not."""
+    held = json.loads(path.read_text()) if path.is_file() else {}
+    return held.get(world, {})
+
+
+def score_parts(world: VectorWorld, train: ArrayLike, test: ArrayLike) -> dict[str, dict[str, float]]:
+    """`score` of the training part (its first rows, where a method saw no more) and of the test part."""
+    pairs = {"train": (world.train.labels[: len(train)], train), "test": (world.test.labels, test)}
+    return {part: score(*pair) for part, pair in pairs.items()}
+
+
+def score_model(model: DLS, world: VectorWorld) -> dict[str, dict[str, float]]:
+    """`score_parts` of the argmax of E_c; of a ClusterGAN, of k-means on its codes, as its authors do."""
+    if model.provenance.get("objective") == "clustergan":
+        return score_parts(world, *code_clusters(model, world))
+    return score_parts(world, *(model.clusters(part.vectors) for part in (world.train, world.test)))
+
+
+def score_rivals(world: VectorWorld, held: Ledger, *, most: int, seed: int = 0) -> dict[str, list[dict]]:
+    """Scores of each of `rivals`: as the ledger holds them, else measured now with at most so many observations."""
+    found = {}
+    for name in rivals(len(world.classes)):
+        if name in held:
+            found[name] = list(held[name].values())
+        else:
+            found[name] = [score_parts(world, *rival_clusters(name, world, seed=seed, most=most))]
+    return found
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Mean ± sample standard deviation as text; the mean alone for one value, or where all are the same."""
+    mean, deviation = np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0.0
+    return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if deviation > 0.5 * 10**-digits else "")
+
+
+def score_table(methods: Mapping[str, Sequence[Mapping]], part: str) -> pd.DataFrame:
+    """A row a method, a column a score, mean ± standard deviation over its runs; sorted by purity."""
+    rows = {
+        name: {score: spread([run[part][score] for run in runs]) for score in SCORES} | {"runs": len(runs)}
+        for name, runs in methods.items()
+    }
+    order = sorted(methods, key=lambda name: -np.mean([run[part]["purity"] for run in methods[name]]))
+    return pd.DataFrame.from_dict(rows, orient="index").loc[order].rename_axis("method")
 
 
 def code_clusters(model: DLS, world: VectorWorld, *, seed: int = 0) -> tuple[NDArray, NDArray]:
@@ -129,7 +201,9 @@ def unlabelled_scores(model: DLS, part: Part, *, seed: int = 0, most: int = 2_00
         "cycle": -F.mse_loss(again, z).item() / variance,
         "balance": entropy.item(),
         "silhouette": float(silhouette_score(x[:most].numpy(), clusters[:most].numpy())) if several else -1.0,
-        "noise": -(noise.mean(0).square().mean() / variance + (noise.var(0) / variance - 1).square().mean()).item(),
+        "noise": -(
+            noise.mean(0).square().mean() / variance + (noise.var(0) / variance - 1).square().mean()
+        ).item(),
     }
 
 
@@ -191,14 +265,19 @@ def cluster_attributes(model: DLS, codes: Tensor, *, least: float = 0.01) -> Att
 
 
 def class_actions(
-    model: DLS, codes: Tensor, labels: Tensor, factor: Factor, partitioning: Partitioning, distribution: str = "empirical"
+    model: DLS,
+    codes: Tensor,
+    labels: Tensor,
+    factor: Factor,
+    partitioning: Partitioning,
+    distribution: str = "empirical",
 ) -> ActionSet:
     """The atomic actions of a class: which of z_c's partitions it owns, by co-occurrence with labels.
 
     Args:
         codes, labels: (n, n_noise + K) and (n,), of the same observations.
-        distribution: "empirical" by default. A class that owns two clusters is in one or in the other, which a product of
-            normal distributions, one a dimension, cannot say.
+        distribution: "empirical" by default. A class that owns two clusters is in one or in the other, which a product
+            of normal distributions, one a dimension, cannot say.
     """
     dimensions = [list(range(model.n_noise, model.n_noise + model.n_clusters))]
     return find_actions(

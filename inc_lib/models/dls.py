@@ -79,7 +79,9 @@ class DLS(nn.Module):
     ) -> None:
         super().__init__()
         if convolutions and members > 1:
-            raise InputError(f"{members} networks with convolutions do not go side by side: train them in turn.")
+            raise InputError(
+                f"{members} networks with convolutions do not go side by side: train them in turn."
+            )
         if convolutions and n_features != 28 * 28:
             raise InputError(
                 f"observations of {n_features} features are no images of 28x28, which the convolutions are for: "
@@ -159,8 +161,9 @@ class DLS(nn.Module):
 class Game(nn.Module):
     """The training of a `DLS`: the critic, whose turn it is, and the loss of that turn.
 
-    Five steps in six are the critic's. What is not on turn gets no gradient, and Adam passes over weights without
-    one, so that a single optimiser plays both parts; whose turn it is is kept among the weights, and so resumed.
+    After each `critic_steps` of the critic comes one of the model. What is not on turn gets no gradient, and Adam passes
+    over weights without one, so that a single optimiser plays both parts; whose turn it is is kept among the weights, and
+    so resumed.
 
     Departures from the paper, which leaves them open: the encoder's category enters G as softmax probabilities in
     G(E(x)); the MMD is the mean of three RBF kernels; neither network is normalised (a generator with batch
@@ -169,9 +172,12 @@ class Game(nn.Module):
     Args:
         model: h and G.
         objective: "dls", "clustergan", or weights by the names in `OBJECTIVES["dls"]`.
+        critic_steps: of the critic, for each of the generator and encoder.
     """
 
-    def __init__(self, model: DLS, objective: str | Mapping[str, float] = "dls") -> None:
+    def __init__(
+        self, model: DLS, objective: str | Mapping[str, float] = "dls", *, critic_steps: int = CRITIC_STEPS
+    ) -> None:
         super().__init__()
         if isinstance(objective, str):
             if objective not in OBJECTIVES:
@@ -179,8 +185,8 @@ class Game(nn.Module):
             objective = OBJECTIVES[objective]
         for term in set(objective) - set(OBJECTIVES["dls"]):
             raise suggest("term of the loss", term, OBJECTIVES["dls"])
-        self.model, self.weights = model, {name: 0.0 for name in OBJECTIVES["dls"]} | dict(objective)
-        self.critic = model.reader(1)
+        self.model, self.weights = model, dict.fromkeys(OBJECTIVES["dls"], 0.0) | dict(objective)
+        self.critic, self.critic_steps = model.reader(1), critic_steps
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
         self._told: dict[str, Tensor] = {}
 
@@ -195,7 +201,7 @@ class Game(nn.Module):
         Args:
             batch: observations (members, n, n_features) in [0, 1].
         """
-        critics = int(self.taken) % (CRITIC_STEPS + 1) < CRITIC_STEPS
+        critics = int(self.taken) % (self.critic_steps + 1) < self.critic_steps
         for network, on_turn in ((self.critic, critics), (self.model, not critics)):
             network.requires_grad_(on_turn)
         loss, parts = (self._critic_loss if critics else self._model_loss)(batch, noise)
@@ -253,7 +259,9 @@ def rbf_discrepancy(codes: Tensor, prior: Tensor) -> Tensor:
     n, d = codes.shape[-2:]
     both = torch.cat([codes, prior], dim=-2)
     square = (both[..., :, None, :] - both[..., None, :, :]).square().sum(-1)
-    kernel = sum(torch.exp(-square / (width * 2 * d * NOISE**2)) for width in KERNEL_WIDTHS) / len(KERNEL_WIDTHS)
+    kernel = sum(torch.exp(-square / (width * 2 * d * NOISE**2)) for width in KERNEL_WIDTHS) / len(
+        KERNEL_WIDTHS
+    )
     within = kernel[..., :n, :n].sum((-1, -2)) + kernel[..., n:, n:].sum((-1, -2)) - 2 * n
     return (within / (n * (n - 1)) - 2 * kernel[..., :n, n:].mean((-1, -2))).mean()
 

@@ -201,7 +201,9 @@ def _images(name: str) -> VectorWorld:
 
     parts, classes = {}, ()
     for part, full in (("train", name), ("test", f"{name}-test")):
-        images = published.load(full, image_size=32)  # only its checked files are used, not its padded observations
+        images = published.load(
+            full, image_size=32
+        )  # only its checked files are used, not its padded observations
         parts[part] = images.images.reshape(len(images.images), -1) / np.float32(255), images.labels[:, 0]
         classes, shape = images.factors[0].values, images.images.shape[1:3]
     return _world(name, "published", parts, classes, shape)
@@ -237,12 +239,16 @@ def _read_npz(path: Path) -> dict[str, Rows]:
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an .npz ({str(error).splitlines()[0]}).") from error
     if "vectors" not in held:
-        raise InputError(f"{path} has no `vectors`: it has {', '.join(held) or 'nothing'}; expected (n, d) numbers.")
+        raise InputError(
+            f"{path} has no `vectors`: it has {', '.join(held) or 'nothing'}; expected (n, d) numbers."
+        )
     parts = {"train": (held["vectors"], held.get("labels"))}
     if "test_vectors" in held:
         parts["test"] = held["test_vectors"], held.get("test_labels")
         if (parts["test"][1] is None) != (parts["train"][1] is None):
-            raise InputError(f"{path} labels one part and not the other: expected `labels` and `test_labels`.")
+            raise InputError(
+                f"{path} labels one part and not the other: expected `labels` and `test_labels`."
+            )
     return parts
 
 
@@ -272,7 +278,9 @@ def _check(where: str, vectors: NDArray, labels: NDArray | None) -> None:
         )
     if not np.isfinite(vectors).all():
         row, column = np.argwhere(~np.isfinite(vectors))[0]
-        raise InputError(f"{where} hold {vectors[row, column]} in row {row}, feature {column}: expected finite numbers.")
+        raise InputError(
+            f"{where} hold {vectors[row, column]} in row {row}, feature {column}: expected finite numbers."
+        )
     if labels is not None and labels.shape != (len(vectors),):
         raise InputError(
             f"{where}: {len(vectors):,} vectors, but labels of shape {labels.shape}: expected one label each."
@@ -291,7 +299,8 @@ def _normalised(path: Path, parts: dict[str, Rows], scale: str) -> dict[str, Row
         )
     if scale == "range":
         return {
-            part: (((vectors - low) / (high - low)).clip(0, 1), labels) for part, (vectors, labels) in parts.items()
+            part: (((vectors - low) / (high - low)).clip(0, 1), labels)
+            for part, (vectors, labels) in parts.items()
         }
     for vectors, _ in parts.values():
         if vectors.min() < 0 or vectors.max() > 1:
@@ -309,5 +318,6 @@ def _numbered(parts: dict[str, Rows]) -> tuple[tuple[str, ...], dict[str, Rows]]
         return (), parts
     names = np.unique(np.concatenate([labels.astype(str) for _, labels in parts.values()]))
     return tuple(names.tolist()), {
-        part: (vectors, np.searchsorted(names, labels.astype(str))) for part, (vectors, labels) in parts.items()
+        part: (vectors, np.searchsorted(names, labels.astype(str)))
+        for part, (vectors, labels) in parts.items()
     }
