@@ -331,17 +331,30 @@ def style_table(noise: Tensor, styles: Mapping[str, ArrayLike]) -> pd.DataFrame:
     )
 
 
-def pen_styles(vectors: Tensor) -> dict[str, NDArray[np.float64]]:
-    """Style factors of pen strokes (n, 16) that geometry gives: slant, width over height, length of the way."""
-    points = vectors.reshape(len(vectors), -1, 2).double().cpu().numpy()
-    centred = points - points.mean(1, keepdims=True)
-    covariance = np.einsum("npi,npj->nij", centred, centred)
-    steps = np.linalg.norm(np.diff(points, axis=1), axis=2)
-    extent = np.ptp(points, axis=1)
-    return {
-        "slant": covariance[:, 0, 1] / np.maximum(covariance[:, 1, 1], 1e-9),
-        "width": extent[:, 0],
-        "height of the middle": points[:, :, 1].mean(1),
-        "length of the way": steps.sum(1),
-        "start": points[:, 0, 0],
-    }
+def styles(world: VectorWorld, vectors: Tensor) -> dict[str, NDArray[np.float64]]:
+    """Style factors that geometry gives, without a model: name -> (n,).
+
+    Of pen strokes (n, 16): slant, width, height of the middle, length of the way, where the pen comes down. Of images:
+    slant and width by moments, and how much ink there is. Of other vectors: mean and standard deviation.
+    """
+    if world.kind == "strokes":
+        points = vectors.reshape(len(vectors), -1, 2).double().cpu().numpy()
+        across, up, weight = points[..., 0], points[..., 1], None
+        steps = np.linalg.norm(np.diff(points, axis=1), axis=2)
+        more = {
+            "middle": up.mean(1),
+            "way": steps.sum(1),
+            "start": across[:, 0],
+        }
+    elif world.kind == "image":
+        weight = vectors.double().cpu().numpy() + 1e-6
+        row, column = (axis.ravel() for axis in np.indices(world.shape))
+        across, up = (np.broadcast_to(axis, weight.shape) for axis in (column, -row))
+        more = {"ink": weight.mean(1)}
+    else:
+        values = vectors.double().cpu().numpy()
+        return {"mean": values.mean(1), "deviation": values.std(1)}
+    x, y = (axis - np.average(axis, axis=1, weights=weight)[:, None] for axis in (across, up))
+    shared, height = (np.average(part, axis=1, weights=weight) for part in (x * y, y * y))
+    width = np.sqrt(np.average(x * x, axis=1, weights=weight))
+    return {"slant": shared / np.maximum(height, 1e-9), "width": width} | more

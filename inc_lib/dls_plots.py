@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from .plots import (
     ACCENT,
@@ -263,6 +264,9 @@ def choices(criteria: Mapping[str, Any], score: Any, *, name: str = "purity") ->
         axes.set_title(criterion)
         axes.set_xticks([])
         axes.margins(0.15)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        if at % columns:
+            axes.tick_params(axis="y", labelleft=False)
         if at % columns == 0:
             axes.set_ylabel(name)
         told.append(f"{criterion} chooses a run with {_number(float(score[chosen]), 3)}")

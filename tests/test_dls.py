@@ -428,12 +428,19 @@ def test_a_probe_reads_what_is_there_and_chance_where_nothing_is():
     assert untold["nearest neighbours"] < 0.4
 
 
-def test_pen_styles_and_who_tells_them():
+def test_styles_and_who_tells_them():
+    pen = vectors.VectorWorld("pen", "yours", None, None, (), (8, 2))
     upright = torch.tensor([[0.5, y / 7] for y in range(8)]).reshape(1, 16)
     slanted = torch.tensor([[y / 7, y / 7] for y in range(8)]).reshape(1, 16)
-    styles = deep_clusters.pen_styles(torch.cat([upright, slanted]))
-    assert styles["slant"].tolist() == pytest.approx([0, 1]) and styles["width"].tolist() == pytest.approx([0, 1])
-    assert styles["length of the way"].tolist() == pytest.approx([1, 2**0.5], rel=1e-5)
+    found = deep_clusters.styles(pen, torch.cat([upright, slanted]))
+    assert found["slant"].tolist() == pytest.approx([0, 1]) and found["width"][0] == pytest.approx(0)
+    assert found["way"].tolist() == pytest.approx([1, 2**0.5], rel=1e-5)
+    image = vectors.VectorWorld("image", "yours", None, None, (), (5, 5))
+    stroke = torch.stack([torch.eye(5)[[2] * 5].flatten(), torch.eye(5).flip(1).flatten()])
+    found = deep_clusters.styles(image, stroke)  # a bar; a diagonal, up to the right
+    assert found["slant"].tolist() == pytest.approx([0, 1], abs=1e-3)
+    assert found["ink"].tolist() == pytest.approx([0.2, 0.2], rel=1e-3)
+    assert set(deep_clusters.styles(blobs(), torch.rand(3, 2))) == {"mean", "deviation"}
     noise = torch.rand(50, 2)
     table = deep_clusters.style_table(noise, {"first": noise[:, 0] ** 3})
     assert table.loc[0, "first"] == pytest.approx(1.0) and table.loc[1, "first"] < 0.5

@@ -161,13 +161,13 @@ class DLS(nn.Module):
 class Game(nn.Module):
     """The training of a `DLS`: the critic, whose turn it is, and the loss of that turn.
 
-    After each `critic_steps` of the critic comes one of the model. What is not on turn gets no gradient, and Adam passes
-    over weights without one, so that a single optimiser plays both parts; whose turn it is is kept among the weights, and
-    so resumed.
+    After each `critic_steps` of the critic comes one of the model. What is not on turn gets no gradient, and Adam
+    passes over weights without one, so that a single optimiser plays both parts; whose turn it is is kept among the
+    weights, and so resumed.
 
-    Departures from the paper, which leaves them open: the encoder's category enters G as softmax probabilities in
-    G(E(x)); the MMD is the mean of three RBF kernels; neither network is normalised (a generator with batch
-    normalisation sees three kinds of batches here, and remembers the mean of them).
+    What the paper leaves open: the encoder's category enters G as softmax probabilities in G(E(x)); the MMD is the mean
+    of three RBF kernels. No network has batch normalisation (a generator would see three kinds of batches and remember
+    the mean of them).
 
     Args:
         model: h and G.
