@@ -218,21 +218,20 @@ def curves(
                 label=name,
             )
             told.append(f"{score} of {name} ends at {_number(float(values[:, -1].mean()))}")
-        for k, (name, level) in enumerate(levels.get(score, {}).items()):
+        for name, level in levels.get(score, {}).items():
             axes.axhline(level, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
             axes.annotate(
                 name,
-                (1, level),
+                (0.01, level),
                 xycoords=("axes fraction", "data"),
-                xytext=(0, 3 if k % 2 == 0 else -3),
+                xytext=(0, -3),
                 textcoords="offset points",
-                ha="right",
-                va="bottom" if k % 2 == 0 else "top",
+                va="top",
                 fontsize=9.5,
                 color=MUTED,
             )
             told.append(f"{name} is at {_number(level)} of {score}")
-        axes.set_title(score)
+        axes.set_title(score.upper() if len(score) == 3 else score)
         axes.set_xlabel(xlabel)
         if at == 0:
             axes.legend(loc="lower right")
