@@ -1,6 +1,6 @@
 """DLS-Clustering, its ablation and other methods on one set of vectors, over seeds: results/benchmarks/dls.json.
 
-    python benchmarks/dls.py --dataset pendigits --seeds 5 --steps 6000
+    python benchmarks/dls.py --dataset pendigits --seeds 5 --steps 4000
 
 The seeds of a model are trained side by side (independent weights, batches and noise). Each finished method is written
 at once, and the same command goes on from there; a training under way resumes from its own state. The chapter reads the
@@ -124,7 +124,7 @@ def main() -> int:
         default="rivals,dls,clustergan",
         help="comma-separated: rivals, and of " + ", ".join(VARIANTS),
     )
-    parser.add_argument("--steps", type=int, default=6_000, help="of the generator")
+    parser.add_argument("--steps", type=int, default=4_000, help="of the generator")
     parser.add_argument("--learning-rate", type=float, default=adversarial.SHORT["learning_rate"])
     parser.add_argument("--decay", type=float, default=adversarial.SHORT["decay"])
     parser.add_argument("--width", type=int, default=256)
