@@ -36,6 +36,9 @@ for world in mnist fashion-mnist; do
     train --world $world --model beta-tcvae --beta 4 --steps 3000 --decay 0.2 --release
 done
 
+# Pen strokes, for chapter 12: five models side by side, some six minutes.
+OMP_NUM_THREADS=1 "$python" -m inc_lib.adversarial --dataset pendigits --steps 4000 --members 5 --release
+
 # Four of eight classes, for chapter 10: two oracles and three generators, some five minutes each.
 for values in "" -3; do
     steps=$([ -z "$values" ] && echo 400 || echo 500)
