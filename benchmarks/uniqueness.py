@@ -2,9 +2,9 @@
 
     python benchmarks/uniqueness.py [--steps 3000] [--seeds 0]
 
-Every world, model and seed is trained for a while and looked at now and then: DCI (by the forest, fitted to 6,000 codes,
-tested on 2,000), MIG, and the uniqueness of `inc_lib.suite` on 20,000 codes. Released networks are looked at too. What
-is measured is kept after each training, and the same command goes on from there.
+Every world, model and seed is trained for a while and looked at now and then: DCI (by the forest, fitted to 6,000
+codes, tested on 2,000), MIG, and the uniqueness of `inc_lib.suite` on 20,000 codes. Released networks are looked at
+too. What is measured is kept after each training, and the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def main() -> None:
                     continue
                 seen, began = [], time.monotonic()
 
-                def on_step(step: int, network: models.VAE, about=about, seen=seen) -> None:
+                def on_step(step, network, about=about, seen=seen, shown=(observations, states, world)) -> None:
                     if step in MARKS or step == given.steps:
-                        seen.append(about | {"step": step} | look(network, observations, states, world))
+                        seen.append(about | {"step": step} | look(network, *shown))
 
                 schedule = training.short_schedule(world, kind)
                 training.train(world, kind, steps=given.steps, seed=seed, on_step=on_step, every=250, **schedule)

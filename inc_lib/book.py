@@ -299,7 +299,8 @@ def _yours(stamp: dict, own: Path) -> bool:
     """Whether a run measured a reader's own data, whose numbers are theirs; or recorded nothing."""
     records = [json.loads((own / "results" / name).read_text(encoding="utf-8")) for name in stamp["results"]
                if (own / "results" / name).is_file()]
-    return not records or any(record.get("provenance", {}).get("world_source", "yours") == "yours" for record in records)
+    sources = [record.get("provenance", {}).get("world_source", "yours") for record in records]
+    return not records or "yours" in sources
 
 
 # -- command line ----------------------------------------------------------------------------------
