@@ -296,11 +296,10 @@ def _other_seeds(profile: str, root: Path) -> dict[Path, str]:
 
 
 def _yours(stamp: dict, own: Path) -> bool:
-    """Whether a run measured a reader's own data, whose numbers are theirs; or recorded nothing."""
+    """Whether a run measured a reader's own data, whose numbers are theirs."""
     records = [json.loads((own / "results" / name).read_text(encoding="utf-8")) for name in stamp["results"]
                if (own / "results" / name).is_file()]
-    sources = [record.get("provenance", {}).get("world_source", "yours") for record in records]
-    return not records or "yours" in sources
+    return any(record.get("provenance", {}).get("world_source") == "yours" for record in records)
 
 
 # -- command line ----------------------------------------------------------------------------------
