@@ -3,9 +3,9 @@
     python -m inc_lib.alternation --dataset mnist --observations 10000 --seed 0 --release
 
 Two ways. `train` is what works: more pictures than clusters at first, z that learns to move bit by bit, a chain per
-label. Its theta step is in closed form, so it has a loop of its own, of sweeps; each sweep is kept, and the same command
-goes on from the last one, to the same weights bit for bit. `train_literally` is the algorithm as published, by the one
-training loop of `training`; the chapter shows what becomes of it.
+label. Its theta step is in closed form, so it has a loop of its own, of sweeps; each sweep is kept, and the same
+command goes on from the last one, to the same weights bit for bit. `train_literally` is the algorithm as published, by
+the one training loop of `training`; the chapter shows what becomes of it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import langevin as _langevin
 from . import training
 from .errors import InputError, suggest
-from .files import ROOT, atomic_write, checkpoints_folder
+from .files import ROOT, atomic_write, checkpoints_folder, sha256
 from .langevin import infer, label_posterior, langevin
 from .models import clustered
 from .models.clustered import DeconvolutionalGenerator, DeformingGenerator
-from .worlds import vectors
-from .worlds.vectors import VectorWorld
+from .worlds import published, vectors
+from .worlds.vectors import Part, VectorWorld
 
 if TYPE_CHECKING:
     from .chapter import Chapter
@@ -43,6 +44,8 @@ INITIALS = ("surplus", "k-means", "random")
 LABELS = ("map", "sample")
 PSEUDO_COUNT = 50  # observations' worth of prior in a cluster's covariance of bends
 SLOWEST = 0.02  # a pixel that few observations look up moves as if this share of them did
+LEDGER = ROOT / "results" / "benchmarks" / "clustered.json"  # of benchmarks/clustered.py
+FINEST = 14  # pixels on a side; larger images are halved until they are no larger
 LEAST = 10  # members without which a cluster's picture stays what it is
 SHADE_RATE = 0.7  # shades and pictures move at once: a little less than the whole step
 SHADE = 0.1  # of the noise that shades start from
@@ -75,6 +78,8 @@ SCHEDULE = (
     Stage("bends", 0.3, 6),
     Stage("shades", 0.3, 12, covariances=True),
 )
+# The released models': longer, and finer at the end, for a generator with more waves and shades.
+LONG = (*SCHEDULE[:-1], Stage("shades", 0.3, 8, covariances=True), Stage("shades", 0.2, 8, covariances=True))
 MOVES = ("nothing", "shifts", "linear", "bends", "shades")
 
 
@@ -143,12 +148,13 @@ def train(
     *,
     n_clusters: int | None = None,
     observations: int | None = None,
-    first: int = 3_000,
+    first: int = 2_000,
     recipe: Recipe | None = None,
     schedule: tuple[Stage, ...] = SCHEDULE,
     seed: int = 0,
     folder: str | Path | None = None,
     on_sweep: Callable[[int, DeformingGenerator, Tensor], None] | None = None,
+    history: list[dict] | None = None,
 ) -> DeformingGenerator:
     """Learn a deforming generator from a world's training part. Its labels are not looked at.
 
@@ -156,11 +162,13 @@ def train(
         world: images in [0, 1].
         n_clusters: K; default: as many as the world has classes, which is the only thing that is taken from them.
         observations: from the front of the training part; default: all.
-        first: of them, until the last two stages.
+        first: of them, until the stage in which z learns to bend.
         recipe, schedule: how.
         seed: of k-means, shades, and noise.
         folder: where the state is kept after each sweep; None keeps nothing. A folder that holds one is resumed.
         on_sweep: called as on_sweep(sweep, model, labels (n,)) after each.
+        history: is filled with what each sweep found: "score" (mean log p(x), up to a constant), share of labels
+            "changed", number of "pictures", and what was free.
 
     Returns:
         The model in eval mode, with `.provenance`; `.labels` (n,), of the observations that it learned from.
@@ -185,7 +193,7 @@ def train(
     state = _State.resumed(folder, settings) or _State.begun(world, x, n_clusters, first, recipe, settings)
     plan = [(stage, at) for stage in recipe.stages(schedule) for at in range(stage.sweeps)]
     pruning = [done for done, (stage, at) in enumerate(plan) if stage.prunes and at]
-    early = len(plan) - sum(stage.sweeps for stage in schedule[-2:])
+    early = sum(stage.sweeps for stage in schedule if stage.moves in ("nothing", "shifts", "linear"))
     progress = training.Progress(len(plan), state.done)
     try:
         while state.done < len(plan):
@@ -208,7 +216,38 @@ def train(
     model.sigma.fill_(plan[-1][0].sigma)
     model.provenance = state.provenance()
     model.labels = state.y
+    if history is not None:
+        history[:] = state.history
     return model
+
+
+def images(dataset: str = "auto") -> VectorWorld:
+    """Images by name or path, as vectors; those with sides above `FINEST` halved by the mean of 2x2 pixels.
+
+    Args:
+        dataset: as `worlds.vectors.load` takes it, but "auto" is "mnist" where its files are at hand, else "digits";
+            your own .npz or .csv holds square images as vectors.
+
+    Raises:
+        InputError: as there, or vectors that are no square images.
+    """
+    if dataset == "auto":
+        dataset = "mnist" if all(path is not None for _, path in published.locate("mnist")) else "digits"
+    world = vectors.load(dataset)
+    side = math.isqrt(world.n_features)
+    shape = world.shape if len(world.shape) == 2 else (side, side)
+    if shape[-1] == 2 or math.prod(shape) != world.n_features or side < 4:
+        raise InputError(
+            f"{world.name} holds vectors of {world.n_features} numbers, which are no square images of at least 4x4, "
+            "and only images can be deformed: bring images, or use chapter 12's models."
+        )
+    parts = {"train": world.train, "test": world.test}
+    while max(shape) > FINEST and not any(side % 2 for side in shape):
+        for name, part in parts.items():
+            halved = F.avg_pool2d(part.vectors.view(-1, 1, *shape), 2)
+            parts[name] = Part(halved.flatten(1), part.labels)
+        shape = tuple(side // 2 for side in shape)
+    return replace(world, shape=shape, **parts)
 
 
 def checked_clusters(world: VectorWorld, n_clusters: int | None, n: int) -> int:
@@ -218,11 +257,6 @@ def checked_clusters(world: VectorWorld, n_clusters: int | None, n: int) -> int:
         InputError: it cannot.
     """
     n_clusters = len(world.classes) if n_clusters is None else n_clusters
-    if len(world.shape) != 2 or world.shape[-1] == 2:
-        raise InputError(
-            f"{world.name} holds vectors of shape {world.shape}, and only images can be deformed: use images, or "
-            "chapter 12's models."
-        )
     if not 2 <= n_clusters <= n:
         raise InputError(
             f"n_clusters = {n_clusters} cannot be used for {n:,} observations of {world.name}: expected a whole number "
@@ -333,10 +367,8 @@ class _State:
         self.log_shares = self.log_shares[labels].log_softmax(0)
 
 
-def _sweep(
-    state: _State, x: Tensor, stage: Stage, begins: bool, recipe: Recipe, fewer: int | None
-) -> None:
-    """z and y of every observation, then theta; `fewer`: to how many pictures to go down, None: as many as there are."""
+def _sweep(state: _State, x: Tensor, stage: Stage, begins: bool, recipe: Recipe, fewer: int | None) -> None:
+    """z and y of every observation, then theta; `fewer`: to how many pictures to go down, None: no fewer."""
     model = state.model
     if begins and stage.moves == "shades" and not model.shades.any():
         noise = SHADE * torch.randn(model.shades.shape, generator=state.generator)
@@ -436,12 +468,102 @@ def _active(model: DeformingGenerator, moves: str) -> list[int]:
     return bends + (list(range(2 * b, model.n_z)) if moves == "shades" else [])
 
 
+@torch.no_grad()
+def log_likelihood(model: DeformingGenerator, x: Tensor, *, sigma: float | None = None, steps: int = 12) -> float:
+    """Mean log p(x) of images (n, H * W) in nats, pi uniform, z integrated out by Laplace's approximation: what runs
+    and settings can be compared by without a label."""
+    sigma = float(model.sigma) if sigma is None else sigma
+    _, scores = infer(model, x, sigma, steps=steps)
+    constant = math.log(model.n_clusters) + x.shape[1] / 2 * math.log(2 * math.pi * sigma**2)
+    return ((-scores).logsumexp(1) - constant).mean().item()
+
+
+# --- for chapters and from the command line ---
+
+
+def release_path(world: str, seed: int) -> Path:
+    """Where the released model of a world lies (whether or not it exists)."""
+    return checkpoints_folder() / f"{world}_{DeformingGenerator.name}_s{seed}.safetensors"
+
+
+def load_or_train(c: Chapter, *, observations: int) -> DeformingGenerator:
+    """The released model of a chapter's world, or one learned from so many observations and kept.
+
+    Raises:
+        InputError: the checkpoint that the parameters name was made for other images.
+    """
+    named = c.checkpoint not in ("auto", "train")
+    path = Path(c.checkpoint).expanduser() if named else release_path(c.world.name, c.seed)
+    model = None
+    if named or (c.checkpoint == "auto" and path.is_file()):
+        model = clustered.load(path)
+        found = model.provenance.get("world"), model.shape, model.n_clusters
+        expected = c.world.name, tuple(c.world.shape), len(c.world.classes)
+        if found != expected:
+            if named:
+                told = [f"{name} (images of {h}x{w}, {k} clusters)" for name, (h, w), k in (found, expected)]
+                raise InputError(
+                    f"checkpoint {path.name} was trained on {told[0]}, but the chapter runs on {told[1]}: give "
+                    "checkpoint='auto'."
+                )
+            model = None  # your file happens to have a released name
+    if model is None:
+        path = None
+        code = [sha256(file) for file in (__file__, _langevin.__file__, clustered.__file__)]  # what else makes a model
+        key = {"shape": list(c.world.shape), "rows": len(c.world.train), "code": code}
+        stem = f"{c.world.name}_clustered_s{c.seed}_{observations}"
+        told = f"a clustered generator learns {c.world.name}: {observations:,} observations, seed {c.seed}"
+        with c.progress(told), c._folder(stem, key) as folder:
+            model = train(c.world, observations=observations, seed=c.seed, folder=folder)
+    c.adopt(model, path, released=path is not None and not named)
+    return model
+
+
+def ledger(world: str, path: Path = LEDGER) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    """What `benchmarks/clustered.py` measured on a world, method -> seed -> scores; empty where it did not."""
+    return (json.loads(path.read_text()) if path.is_file() else {}).get(world, {})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m inc_lib.alternation", description="Learn a clustered generator that deforms, from images."
+    )
+    parser.add_argument("--dataset", default="auto", help="images by name, or a path to your own .npz or .csv")
+    parser.add_argument("--observations", type=int, help="of the training part, from its front (default: all)")
+    parser.add_argument("--n-clusters", type=int, help="K (default: the number of classes)")
+    parser.add_argument("--modes", type=int, default=Recipe.modes)
+    parser.add_argument("--shades", type=int, default=Recipe.n_shades)
+    parser.add_argument("--long", action="store_true", help="the released models' schedule: finer at the end")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="where the run is kept (default: runs/models/NAME)")
+    parser.add_argument("--release", action="store_true", help="write the result to checkpoints/ (fp16)")
+    given = parser.parse_args(arguments)
+
+    def work() -> None:
+        world = images(given.dataset)
+        target = release_path(world.name, given.seed)
+        folder = given.folder or ROOT / "runs" / "models" / target.stem
+        model = train(
+            world,
+            n_clusters=given.n_clusters,
+            observations=given.observations,
+            recipe=Recipe(modes=given.modes, n_shades=given.shades),
+            schedule=LONG if given.long else SCHEDULE,
+            seed=given.seed,
+            folder=folder,
+        )
+        training.keep(model, target, folder, released=given.release)
+
+    return training.command(work)
+
+
 # --- as published ---
 
 
 class Literal(nn.Module):
-    """The alternation of Zhu et al. as it stands, for `training.Run`: a persistent z and y for each observation, Langevin
-    steps for z (Eq. 3), y from its exact posterior (Eqs. 6 and 7), then a gradient step for theta (Eq. 8).
+    """The alternation of Zhu et al. as it stands, for `training.Run`: a persistent z and y for each observation,
+    Langevin steps for z (Eq. 3), y from its exact posterior (Eqs. 6 and 7), a gradient step for theta (Eq. 8).
 
     Left open there and chosen here: delta = 0.005 (half of the square of 0.1, as a kindred code has it); minibatches;
     batch normalisation by the statistics of whatever batch is drawn.
@@ -552,3 +674,7 @@ def train_literally(
     run.until_done(draw, on_step=on_step, every=every)
     generator.provenance = run.provenance()
     return network.eval()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -19,7 +19,14 @@ from .models.clustered import CHUNK, DeformingGenerator
 
 
 def log_joint(model: Any, x: Tensor, z: Tensor, y: Tensor, sigma: float) -> Tensor:
-    """log p(z, x, y) up to a constant, -|z|^2 / 2 - |x - G(z, y)|^2 / (2 sigma^2): (n,) for x (n, p), z (n, d), y (n,)."""
+    """log p(z, x, y) up to a constant, -|z|^2 / 2 - |x - G(z, y)|^2 / (2 sigma^2).
+
+    Args:
+        x, z, y: (n, p), (n, d), int64 (n,).
+
+    Returns:
+        (n,).
+    """
     error = (x - model.generate(z, y)).square().sum(1)
     return -z.square().sum(1) / 2 - error / (2 * sigma**2)
 
