@@ -1,4 +1,4 @@
-"""The clustered generator: slopes, chains, labels, the alternation and its theta step; answers known on paper, bad input."""
+"""The clustered generator: slopes, chains, labels, alternation, theta step; answers known on paper, bad input."""
 
 from __future__ import annotations
 

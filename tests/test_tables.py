@@ -115,6 +115,15 @@ def test_clusters_of_a_set_stand_beside_the_paper_s_only_if_it_is_that_set(tmp_p
     assert text.count("| k-means | 0.50 |") == 2
 
 
+def test_the_clustered_generator_stands_beside_its_paper_on_its_set_only(tmp_path):
+    numbers = {"clustered_test_accuracy": 0.7, "clustered_kmeans_accuracy": 0.5, "clustered_n_seeds": 3}
+    for dataset in ("mnist", "digits"):
+        write(tmp_path, "11_clustered_generator", numbers, dataset=dataset, model="clustered",
+              provenance={"world_source": "published"})
+    text = tables.results_markdown(tmp_path)
+    assert text.count("0.984") == 1 and "3 seeds" in text and text.count("| k-means |  | 0.50 |") == 2
+
+
 def test_every_table_says_how_to_run_it_again(three_seeds):
     write(three_seeds, "06_e3_partitioning", {"purity_kde_shape": 0.98, "nmi_kde_shape": 0.97,
                                               "purity_kmeans_shape": 0.8, "bound_explicit_f1_shape": 0.99})
