@@ -19,8 +19,9 @@ import torch
 from inc_lib import alternation, deep_clusters
 from inc_lib.alternation import Recipe
 from inc_lib.files import atomic_write
+from inc_lib.models import clustered
 from inc_lib.training import command
-from inc_lib.worlds.vectors import Part, VectorWorld
+from inc_lib.worlds.vectors import VectorWorld
 
 # What is taken away, and how that is called in the table.
 VARIANTS: dict[str, dict] = {
@@ -49,7 +50,8 @@ LITERAL: dict[str, dict] = {
     "literal, z of 2": {"options": {"n_z": 2}},
     "literal, begun at k-means": {"begin": True},
 }
-JUDGED = 2_000  # of the test part
+JUDGED = 2_000  # of the test part, by models of the ablation
+HELD_OUT = 1_000  # of the training part
 
 
 def head(world: VectorWorld, n: int) -> VectorWorld:
@@ -105,6 +107,20 @@ def measure_literal(world: VectorWorld, options: dict, seed: int, steps: int) ->
     return rounded({"train": found}) | {"cpu_seconds": spent, "path": path}
 
 
+def measure_released(world: VectorWorld, seed: int) -> dict:
+    """The released model of a seed: its clusters of what it learned from and of the whole test part; the log-likelihood
+    of training images that it did not learn from, by which one of them may be chosen without a label."""
+    began = time.process_time()
+    model = clustered.load(alternation.release_path(world.name, seed))
+    n = model.provenance["observations"]
+    found = deep_clusters.score_parts(world, *(model.clusters(x) for x in (world.train.vectors[:n], world.test.vectors)))
+    unseen = world.train.vectors[n:][-HELD_OUT:]
+    likelihood = alternation.log_likelihood(model, unseen) if len(unseen) else None
+    spent = {"observations": n, "cpu_seconds": round(time.process_time() - began, 1)}
+    spent["learning_seconds"] = model.provenance["seconds"]
+    return rounded(found) | spent | {"held_out_log_likelihood": likelihood}
+
+
 def measure_rival(world: VectorWorld, name: str, seed: int, most: int) -> dict:
     began = time.process_time()
     found = deep_clusters.rival_clusters(name, world, seed=seed, most=most)
@@ -117,7 +133,7 @@ def main() -> int:
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--observations", type=int, default=1_500, help="that are learned from")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--methods", default="rivals,recipes,literal", help="or names of rows")
+    parser.add_argument("--methods", default="released,rivals,recipes,literal", help="or names of rows")
     parser.add_argument("--most", type=int, default=5_000, help="observations that other methods see")
     parser.add_argument("--steps", type=int, default=600, help="of the published algorithm")
     parser.add_argument("--results", type=Path, default=alternation.LEDGER)
@@ -127,17 +143,16 @@ def main() -> int:
         whole = alternation.images(given.dataset)
         world = head(whole, given.observations)
         asked = given.methods.split(",")
-        names = [(name, "rivals") for name in deep_clusters.rivals(2)]
+        names = [("released", "released"), *((name, "rivals") for name in deep_clusters.rivals(2))]
         names += [(name, "recipes") for name in VARIANTS] + [(name, "literal") for name in LITERAL]
         for seed in range(given.seeds):
             for name, kind in names:
                 if not {name, kind} & {*asked} or not missing(given.results, whole.name, name, seed):
                     continue
-                if kind == "rivals":
-                    few = VectorWorld(
-                        whole.name, whole.source, whole.train, Part(*_first(whole.test)), whole.classes, whole.shape
-                    )
-                    found = measure_rival(few, name, seed, given.most)
+                if kind == "released":
+                    found = measure_released(whole, seed)
+                elif kind == "rivals":
+                    found = measure_rival(whole, name, seed, given.most)
                 elif kind == "recipes":
                     found = measure_recipe(world, VARIANTS[name], seed)
                 else:
@@ -146,11 +161,6 @@ def main() -> int:
                 write(given.results, whole.name, name, seed, found)
 
     return command(work)
-
-
-def _first(part: Part) -> tuple:
-    first = part.first(JUDGED)
-    return first.vectors, first.labels
 
 
 def read(path: Path) -> dict:

@@ -430,7 +430,8 @@ def table_clustered(group: list[Column]) -> str:
     scores = ("purity", "accuracy", "nmi", "ari")
     rows = [["clustered generator", *(c.cell(f"clustered_test_{score}") for c in group for score in scores)]]
     more = {"its spread over runs": "accuracy_spread", "k-means": "kmeans_accuracy",
-            "best other method": "best_rival_accuracy", "the published alternation, minutes, training part": "literal_accuracy"}
+            "best other method": "best_rival_accuracy",
+            "the published alternation, a few minutes, training part": "literal_accuracy"}
     rows += [[name, *(c.cell(f"clustered_{key}") if score == "accuracy" else "" for c in group for score in scores)]
              for name, key in more.items()]
     if any(c.dataset == "mnist" and c.source == "published" for c in group):
