@@ -113,7 +113,8 @@ def measure_released(world: VectorWorld, seed: int) -> dict:
     began = time.process_time()
     model = clustered.load(alternation.release_path(world.name, seed))
     n = model.provenance["observations"]
-    found = deep_clusters.score_parts(world, *(model.clusters(x) for x in (world.train.vectors[:n], world.test.vectors)))
+    parts = world.train.vectors[:n], world.test.vectors
+    found = deep_clusters.score_parts(world, *(model.clusters(vectors) for vectors in parts))
     unseen = world.train.vectors[n:][-HELD_OUT:]
     likelihood = alternation.log_likelihood(model, unseen) if len(unseen) else None
     spent = {"observations": n, "cpu_seconds": round(time.process_time() - began, 1)}
