@@ -31,7 +31,7 @@ from . import langevin as _langevin
 from . import training
 from .errors import InputError, suggest
 from .files import ROOT, atomic_write, checkpoints_folder, sha256
-from .langevin import infer, label_posterior, langevin
+from .langevin import infer, infer_cooling, label_posterior, langevin
 from .models import clustered
 from .models.clustered import DeconvolutionalGenerator, DeformingGenerator
 from .worlds import published, vectors
@@ -473,7 +473,7 @@ def log_likelihood(model: DeformingGenerator, x: Tensor, *, sigma: float | None 
     """Mean log p(x) of images (n, H * W) in nats, pi uniform, z integrated out by Laplace's approximation: what runs
     and settings can be compared by without a label."""
     sigma = float(model.sigma) if sigma is None else sigma
-    _, scores = infer(model, x, sigma, steps=steps)
+    _, scores = infer_cooling(model, x, sigma, steps=steps)
     constant = math.log(model.n_clusters) + x.shape[1] / 2 * math.log(2 * math.pi * sigma**2)
     return ((-scores).logsumexp(1) - constant).mean().item()
 

@@ -140,9 +140,11 @@ class DeformingGenerator(nn.Module):
             The squared error (n,); the gradient (n, n_z) of log p(x, z, y = k) by z; and its Gauss-Newton curvature
             (n, n_z, n_z): J^T J / sigma^2 + I, J the Jacobian of G. It is positive definite.
         """
-        pictures = torch.cat([self.templates[k][None], self.shades[k]])
+        painted = self.n_shades > 0 and bool(self.shades[k].any())  # not while they are all zero: no need to look
+        pictures, weights = self.templates[k][None], z[:, self.n_bends : self.n_bends]
+        if painted:
+            pictures, weights = torch.cat([pictures, self.shades[k]]), z[:, self.n_bends :]
         layers, across, down = self.warp(_with_slopes(pictures), self.bends(z, k)).chunk(3)
-        weights = z[:, self.n_bends :]
         rest = x - _mixed(layers, weights)
         across, down, basis = _mixed(across, weights), _mixed(down, weights), self.basis.T
         gradient = torch.cat([(across * rest) @ basis, (down * rest) @ basis], dim=1)
@@ -150,7 +152,7 @@ class DeformingGenerator(nn.Module):
         curvature = torch.cat([torch.cat(square[:2], dim=2), torch.cat(square[1:], dim=2)], dim=1)
         spread = self.spreads[k]
         gradient, curvature = gradient @ spread, spread.T @ curvature @ spread
-        if self.n_shades:
+        if painted:
             shades = layers[1:]
             mixed = torch.stack([torch.cat([(across * one) @ basis, (down * one) @ basis], dim=1) for one in shades])
             mixed = torch.einsum("ab,jna->nbj", spread, mixed)
@@ -159,6 +161,9 @@ class DeformingGenerator(nn.Module):
             curvature = torch.cat(
                 [torch.cat([curvature, mixed], dim=2), torch.cat([mixed.mT, own], dim=2)], dim=1
             )
+        elif self.n_shades:
+            gradient = F.pad(gradient, (0, self.n_shades))
+            curvature = F.pad(curvature, (0, self.n_shades, 0, self.n_shades))
         identity = torch.eye(self.n_z, device=z.device)
         return rest.square().sum(1), gradient / sigma**2 - z, curvature / sigma**2 + identity
 
@@ -171,12 +176,16 @@ class DeformingGenerator(nn.Module):
 
     @torch.no_grad()
     def encode(self, observations: Tensor, *, steps: int = 12) -> Tensor:
-        """h: codes (n, n_z + K) of images (n, H * W): z of the likeliest label, then the posterior of y, of sum 1."""
-        from ..langevin import infer
+        """h: codes (n, n_z + K) of images (n, H * W): z of the likeliest label, then the posterior of y, of sum 1.
+
+        Args:
+            steps: of each label's chain, see `langevin.infer_cooling`.
+        """
+        from ..langevin import infer_cooling
 
         if not len(observations):
             return torch.empty(0, self.n_codes)
-        z, scores = infer(self, observations, float(self.sigma), steps=steps)
+        z, scores = infer_cooling(self, observations, float(self.sigma), steps=steps)
         chosen = scores.argmin(1)
         return torch.cat([z[torch.arange(len(z)), chosen], (-scores).softmax(1)], dim=1)
 
