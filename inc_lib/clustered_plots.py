@@ -10,7 +10,6 @@ from matplotlib.patches import Rectangle
 
 from .plots import (
     ACCENT,
-    HEAT,
     INK,
     MARKERS,
     MUTED,
@@ -20,7 +19,6 @@ from .plots import (
     _figure,
     _finish,
     _name_rows,
-    _no_axes,
     _number,
     _styled,
 )
@@ -82,7 +80,7 @@ def growth(history: Sequence[Mapping[str, Any]], accuracy: Any, *, alt: str = ""
             axes.axvline(at + 0.5, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         moves, sigma = _stage(history[at])
         axes.annotate(
-            f"{moves}\n$\\sigma$ = {sigma:g}", (at + 0.6, 1.0), xycoords=("data", "axes fraction"), xytext=(2, 4),
+            f"{moves}\nσ {sigma:g}", (at + 0.6, 1.0), xycoords=("data", "axes fraction"), xytext=(2, 4),
             textcoords="offset points", fontsize=9.5, color=INK, va="bottom",
         )
     for at, sweep in enumerate(history):
@@ -130,7 +128,7 @@ def contributions(rows: Mapping[str, Sequence[float]], *, reference: str, xlabel
 @_styled
 def steps_taken(steps: Sequence[int], curves: Mapping[str, Any], *, ylabel: str, xlabel: str) -> Figure:
     """Lines over the number of steps of a chain, on a scale by powers of two."""
-    figure = _figure(2.7, 5.0)
+    figure = _figure(2.7)
     axes = figure.add_subplot()
     place = np.arange(len(steps))
     told = []
@@ -144,24 +142,3 @@ def steps_taken(steps: Sequence[int], curves: Mapping[str, Any], *, ylabel: str,
     axes.set_ylabel(ylabel)
     axes.legend(loc="best")
     return _finish(figure, f"{ylabel} by {xlabel}. {'; '.join(told)}.")
-
-
-@_styled
-def pictures(groups: Mapping[str, Any], shape: Sequence[int], *, alt: str = "") -> Figure:
-    """Rows of signed pictures (r, K, H * W): what is added to a template, grey where nothing is."""
-    figure = _figure(0.62 * len(groups) + 0.1)
-    axes = _no_axes(figure.add_axes((0, 0, 1, 1)))
-    for row, (name, images) in enumerate(groups.items()):
-        images = _array(images)
-        top = len(groups) - row
-        axes.text(-0.15, top - 0.5, name, ha="right", va="center", color=INK)
-        for k, image in enumerate(images.reshape(-1, *shape)):
-            bound = 1.0 if row == 0 else np.abs(images).max()
-            axes.imshow(
-                image, extent=(k + 0.05, k + 0.95, top - 0.95, top - 0.05), cmap=HEAT,
-                vmin=0 if row == 0 else -bound, vmax=bound,
-            )
-    axes.set_xlim(-2.2, max(len(images) for images in groups.values()))
-    axes.set_ylim(0, len(groups))
-    axes.set_aspect("equal")
-    return _finish(figure, f"{len(groups)} rows of pictures: {', '.join(groups)}. {alt}")
