@@ -27,7 +27,7 @@ from inc_lib.worlds.vectors import VectorWorld
 # What is taken away, and how that is called in the table.
 VARIANTS: dict[str, dict] = {
     "whole": {},
-    "K-means start, no surplus": {"initial": "k-means"},
+    "no surplus of pictures": {"initial": "k-means"},
     "random start": {"initial": "random"},
     "z whole at once": {"grows": False},
     "sigma fixed": {"anneals": False},
