@@ -13,7 +13,7 @@ import torch
 from inc_lib import alternation, chapter, clustered_plots, clustered_scores, clustering, deep_clusters
 from inc_lib.alternation import SCHEDULE, Recipe, Stage
 from inc_lib.errors import InputError
-from inc_lib.langevin import infer, label_posterior, langevin, log_joint
+from inc_lib.langevin import infer, infer_cooling, label_posterior, langevin, log_joint
 from inc_lib.models import checkpoints, clustered
 from inc_lib.models.clustered import DeconvolutionalGenerator, DeformingGenerator
 from inc_lib.worlds.vectors import Part, VectorWorld
@@ -424,3 +424,12 @@ def test_the_ledger_and_its_rows(tmp_path):
     (tmp_path / "held.json").write_text(json.dumps({"mnist": {"whole": {"0": {"train": {"accuracy": 0.9}}}}}))
     held = alternation.ledger("mnist", tmp_path / "held.json")
     assert clustered_scores.hold(held, ["whole", "gone"], "train", "accuracy") == {"whole": [0.9]}
+
+
+def test_cooling_takes_as_many_steps_and_ends_no_worse():
+    model, x = made(), spots().train.vectors
+    _, still = infer_cooling(model, x, 0.3, steps=0)
+    assert torch.equal(still, infer(model, x, 0.3, steps=0)[1])
+    _, cooled = infer_cooling(model, x, 0.1, steps=12)
+    _, cold = infer(model, x, 0.1, steps=12)
+    assert (-cooled).logsumexp(1).mean() >= (-cold).logsumexp(1).mean() - 0.1
