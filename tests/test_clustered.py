@@ -446,4 +446,5 @@ def test_the_benchmark_is_read_as_it_is_written(tmp_path):
     benchmark.write(path, "spots", "whole", 0, {"train": {"accuracy": 0.5}})
     assert not benchmark.missing(path, "spots", "whole", 0) and benchmark.missing(path, "spots", "whole", 1)
     assert alternation.ledger("spots", path)["whole"]["0"]["train"]["accuracy"] == 0.5
-    assert all(Recipe(**{k: v for k, v in options.items() if k != "n_clusters"}) for options in benchmark.VARIANTS.values())
+    recipes = [{k: v for k, v in one.items() if k != "n_clusters"} for one in benchmark.VARIANTS.values()]
+    assert all(Recipe(**recipe) for recipe in recipes)
