@@ -11,40 +11,50 @@ the same codes, with a value of the same code dimension drawn from all of its pa
 in particular, acted picture and control may be swapped, pair by pair, and nobody could tell; swapping them at random
 gives the null distribution, exactly, whatever the embedding (a paired permutation test).
 
-(i) `consistency_test`: a classifier with a reader's list of words is asked what it sees. Does one word come up in (nearly)
-all acted pictures, and more often than in the controls?
+(i) `words.consistency_test`: a classifier with a reader's list of words is asked what it sees. Does one word come up in
+(nearly) all acted pictures, and more often than in the controls?
 
 (ii) `similarity_test`: pictures as points of an embedding. Do acted pictures lie closer together than controls?
 """
 from __future__ import annotations
 
+import itertools
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import false_discovery_control
 from torch import Tensor
 
-from .actions import ActionSet, AtomicAction, Region
+from .actions import ActionSet, AtomicAction, Region, _pieces
 from .clustering import Model
 from .errors import InputError, suggest
+from .files import ROOT
+from .scoring import Judge
 
-__all__ = ["Answer", "Atomicity", "Response", "Score", "SimilarityTest", "Vocabulary", "consistency",
-           "consistency_test", "discoveries", "draw_pairs", "false_discovery_proportion", "p_value",
-           "precision_recall", "sham", "similarity_test", "truth"]
+__all__ = ["Atomicity", "Components", "Recorded", "Score", "SimilarityTest", "discoveries", "draw_pairs",
+           "false_discovery_proportion", "identified", "interval", "mixed_family", "owned", "p_value",
+           "precision_recall", "recognition", "recorded", "scores", "sham", "similarity_test", "survey", "truth"]
 
-STATISTICS = ("whole", "component", "response")
-COMPONENTS = 16         # principal components that "component" looks at, at most
+STATISTICS = ("whole", "feature")
+COMPONENTS = 32         # principal components that an embedding is reduced to
 LEAST_VARIANCE = 1e-12  # below this share of the largest, a direction is rounding
+SHRINKAGE = 1e-3        # of the covariance that `recognition` uses
+LEAST_RECOGNITION = 0.6  # F1: below, pictures do not tell which partition acted
+
+Embed = Callable[[Tensor], Tensor]  # observations (n, C, H, W) -> features (n, k)
 
 
 # --- acted pictures and their controls ---
 
 def sham(actions: ActionSet, dimension: int) -> AtomicAction:
-    """A candidate that must not be found: it draws from *all* partitions of a code dimension, each as often as it holds.
+    """A candidate that must not be found: it draws from *all* partitions of a dimension, each as often as it holds.
 
     It is also what every control is drawn by, so for it acted pictures and controls have one distribution.
     """
@@ -59,8 +69,6 @@ def interval(actions: ActionSet, codes: Tensor, dimension: int, low: float, high
     """
     if not 0 <= low < high <= 1:
         raise InputError(f"quantiles {low} and {high} bound no interval: expected 0 <= low < high <= 1.")
-    from .actions import _pieces
-
     values = codes[:, dimension].double()
     ends = torch.quantile(values[:100_000], torch.tensor([low, high], dtype=torch.float64)).tolist()
     bounds = (-math.inf if low == 0 else ends[0], math.inf if high == 1 else ends[1])
@@ -108,46 +116,48 @@ class SimilarityTest:
 
 
 @dataclass(frozen=True, eq=False)
-class Response:
-    """The directions of an embedding in which pictures move if one code changes.
+class Components:
+    """An embedding in its principal components, found on other pictures than are tested later.
 
     Attributes:
+        embed: observations (n, C, H, W) -> features (n, k).
         centre: (k,).
-        directions: (k, m), orthonormal.
+        directions: (k, m), orthonormal, by falling variance.
     """
 
+    embed: Embed
     centre: Tensor
     directions: Tensor
 
-    def __call__(self, features: Tensor) -> Tensor:
-        """Features (n, k) -> their coordinates in these directions (n, m)."""
-        return (features - self.centre) @ self.directions
+    def __call__(self, observations: Tensor) -> Tensor:
+        """Coordinates (n, m) of observations."""
+        return (self.embed(observations).float().flatten(1) - self.centre) @ self.directions
 
     @classmethod
-    def of(cls, features: Tensor, moved: Tensor, *, share: float = 0.9, most: int = COMPONENTS) -> Response:
-        """The principal directions of moved - features, both (n, k), that hold `share` of the movement.
+    def of(cls, embed: Embed, observations: Tensor, m: int = COMPONENTS) -> Components:
+        """The first m principal components of an embedding of observations (n, C, H, W), n >= 2."""
+        features = embed(observations).float().flatten(1)
+        if len(features) < 2 or not features.isfinite().all():
+            raise InputError(f"{len(features)} observations have no principal components, or their features are not "
+                             "finite: expected two at least, and finite numbers.")
+        centre = features.mean(0)
+        _, scales, directions = torch.linalg.svd(features - centre, full_matrices=False)
+        kept = int((scales[:m] > math.sqrt(LEAST_VARIANCE) * scales[0]).sum())
+        return cls(embed, centre, directions[:max(kept, 1)].T.contiguous())
 
-        They must be of other pictures than are tested later: a test on the data that chose it is none.
-        """
-        change = (moved - features).double()
-        _, scales, directions = torch.linalg.svd(change, full_matrices=False)
-        held = scales.pow(2).cumsum(0) / scales.pow(2).sum().clamp(min=1e-300)
-        m = min(int((held < share).sum()) + 1, most, len(directions))
-        return cls(features.double().mean(0).to(features), directions[:m].T.to(features))
 
-
-def similarity_test(acted: Tensor, control: Tensor, *, statistic: str = "whole", n_permutations: int = 1999,
+def similarity_test(acted: Tensor, control: Tensor, *, statistic: str = "whole", n_permutations: int = 999,
                     generator: torch.Generator | None = None) -> SimilarityTest:
     """Are acted pictures more alike than their controls? A paired permutation test.
 
     The statistic is the log ratio of the spread of the controls to that of the acted pictures. Spread is the sum
     of variances, that is, half of the mean squared distance of two pictures; for features of unit length one minus
-    their mean cosine similarity. Three ways to look:
+    their mean cosine similarity. Two ways to look:
 
-    - "whole": all features together.
-    - "component": the principal component of the pooled pictures in which the ratio is largest. The maximum is taken
-      anew in each permutation, so looking at many components costs power and no error.
-    - "response" is "whole" for features that a `Response` has projected beforehand: it is here as a name only.
+    - "whole": all features together, the paper's wording.
+    - "feature": the feature in which the ratio is largest. The maximum is taken anew in each permutation, so looking
+      at many features costs power and no error. Meant for principal components, see `Components`: a small factor
+      may rule one of them and hardly matter to the sum.
 
     Args:
         acted, control: (n, k), rows in pairs.
@@ -173,10 +183,6 @@ def similarity_test(acted: Tensor, control: Tensor, *, statistic: str = "whole",
     first, second = acted.double(), control.double()
     centre = (first.mean(0) + second.mean(0)) / 2
     first, second = first - centre, second - centre
-    if statistic == "component":
-        _, scales, directions = torch.linalg.svd(torch.cat([first, second]), full_matrices=False)
-        kept = directions[:COMPONENTS][scales[:COMPONENTS] > math.sqrt(LEAST_VARIANCE) * scales[0]].T
-        first, second = first @ kept, second @ kept
     n = len(first)
     swaps = torch.randint(0, 2, (n_permutations, n), generator=generator).double() * 2 - 1
     signs = torch.cat([torch.ones(1, n, dtype=torch.float64), swaps])  # row 0: as observed
@@ -185,7 +191,7 @@ def similarity_test(acted: Tensor, control: Tensor, *, statistic: str = "whole",
     squares = ((first**2 + second**2).sum(0) / 2, signs @ (first**2 - second**2) / 2)
     of_acted, of_control = (((squares[0] + way * squares[1]) / n - ((sums[0] + way * sums[1]) / n) ** 2)
                             for way in (1, -1))
-    if statistic != "component":
+    if statistic == "whole":
         of_acted, of_control = of_acted.sum(1, keepdim=True), of_control.sum(1, keepdim=True)
     floor = LEAST_VARIANCE * max(float((of_acted + of_control)[0].max()), 1e-300)
     ratio = (of_control.clamp(min=floor) / of_acted.clamp(min=floor)).log()
@@ -224,95 +230,38 @@ def discoveries(p_values: ArrayLike, rate: float = 0.05) -> NDArray[np.bool_]:
     return false_discovery_control(p_values, axis=None).reshape(p_values.shape) <= rate
 
 
-# --- (i) words ---
+# --- beyond the paper: does one partition look like no other? ---
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """What a reader asks for: groups of words, each group the possible answers to one question.
+def recognition(acted: Tensor) -> NDArray[np.float64]:
+    """Can it be seen in a picture which partition of a code acted? F1 of reading each partition back: float64 (P,).
 
-    Attributes:
-        groups: question -> its words. Words are told apart within their group only: a floor is red or blue, whatever
-            the wall.
-    """
+    That acted pictures are more alike shows that the partition does *something*. If it shows an attribute, then its
+    pictures also differ from those of the other partitions of its code, whatever else varies. So a linear discriminant
+    (covariance shrunk by a thousandth) learns to name the partition from the first half of the pictures and is asked
+    about the second half. Two partitions that show one attribute are taken for each other and both fail, as do
+    partitions that fix half of an attribute which another code completes.
 
-    groups: Mapping[str, Sequence[str]]
-
-    def __post_init__(self) -> None:
-        words = self.words
-        if not words or any(len(group) < 2 for group in self.groups.values()) or len(set(words)) < len(words):
-            raise InputError("a vocabulary wants at least two words for each question, and no word twice: a single "
-                             "answer is always right.")
-
-    @property
-    def words(self) -> list[str]:
-        """All words, in the order in which a classifier gives their probabilities."""
-        return [word for group in self.groups.values() for word in group]
-
-    def group_of(self, word: int) -> str:
-        """The question that a word (by number) answers."""
-        return [name for name, group in self.groups.items() for _ in group][word]
-
-
-Classifier = Callable[[Tensor], Tensor]  # observations (n, C, H, W) -> probabilities (n, words)
-
-
-def consistency(images: Tensor, classifier: Classifier, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
-    """Ask a classifier which word of each question fits each picture.
-
-    Returns:
-        probabilities (n, words), summing to 1 within each question, and shares (words,): in how many of the pictures a
-        word is its question's answer.
-
-    Raises:
-        InputError: the classifier gives another number of columns, or numbers that are no probabilities.
-    """
-    given = torch.as_tensor(classifier(images)).detach().double().cpu()
-    words = len(vocabulary.words)
-    if given.shape != (len(images), words):
-        raise InputError(f"the classifier gives shape {tuple(given.shape)} for {len(images)} pictures and {words} words: "
-                         "expected a probability for each picture and word.")
-    if not (given.isfinite().all() and (given >= 0).all()):
-        raise InputError("the classifier gives numbers that are no probabilities: expected values of at least 0.")
-    parts = []
-    for part in given.split([len(group) for group in vocabulary.groups.values()], dim=1):
-        parts.append(part / part.sum(1, keepdim=True).clamp(min=1e-12))
-    answers = torch.cat([torch.nn.functional.one_hot(part.argmax(1), part.shape[1]) for part in parts], dim=1)
-    return torch.cat(parts, dim=1), answers.double().mean(0)
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What a classifier says about one candidate.
-
-    Attributes:
-        shares: (words,), in how many of the acted pictures a word is the answer.
-        p_values: (words,), that the word is no more probable than in the controls.
-    """
-
-    shares: NDArray[np.float64]
-    p_values: NDArray[np.float64]
-
-
-def consistency_test(acted: Tensor, control: Tensor, classifier: Classifier, vocabulary: Vocabulary, *,
-                     n_permutations: int = 1999, generator: torch.Generator | None = None) -> Answer:
-    """Does a word come up more in acted pictures than in their controls? A paired permutation test for each word.
-
-    The statistic is the difference of the mean probabilities. Being more frequent is necessary for an action, not
-    sufficient: ask for a large share beside a small p-value.
+    Not in the paper. No factor labels either: what is read back is what we did.
 
     Args:
-        acted, control: (n, C, H, W), in pairs.
+        acted: (P, n, k), features of n acted pictures of each of the P partitions of *one* code, P >= 2, n >= 4.
     """
-    if acted.shape != control.shape or len(acted) < 2:
-        raise InputError(f"pictures of shapes {tuple(acted.shape)} and {tuple(control.shape)} are no pairs: expected "
-                         "(n, C, H, W) twice, with n >= 2.")
-    said, shares = consistency(acted, classifier, vocabulary)
-    said_of_control, _ = consistency(control, classifier, vocabulary)
-    gain = said - said_of_control
-    swaps = torch.randint(0, 2, (n_permutations, len(gain)), generator=generator).double() * 2 - 1
-    permuted, observed = swaps @ gain / len(gain), gain.mean(0)
-    values = [p_value(float(observed[k]), permuted[:, k]) for k in range(len(observed))]
-    return Answer(shares.numpy(), np.array(values))
+    if acted.ndim != 3 or acted.shape[0] < 2 or acted.shape[1] < 4:
+        raise InputError(f"features of shape {tuple(acted.shape)} cannot be recognised: expected (partitions, n, "
+                         "features) with two partitions and four pictures at least.")
+    values = acted.double()
+    partitions, n, k = values.shape
+    seen, asked = values[:, :n // 2], values[:, n // 2:]
+    means = seen.mean(1)
+    within = (seen - means[:, None]).flatten(0, 1)
+    covariance = within.T @ within / len(within)
+    covariance += SHRINKAGE * covariance.diagonal().mean().clamp(min=1e-12) * torch.eye(k, dtype=torch.float64)
+    weights = torch.linalg.solve(covariance, means.T)  # (k, partitions)
+    scores = asked @ weights - (means.T * weights).sum(0) / 2
+    read = scores.argmax(2)
+    named = torch.stack([torch.bincount(row, minlength=partitions) for row in read]).double()
+    right = named.diagonal()
+    return (2 * right / (named.sum(0) + named.sum(1)).clamp(min=1)).numpy()
 
 
 # --- the truth, where somebody knows it ---
@@ -376,3 +325,141 @@ def false_discovery_proportion(found: ArrayLike, null: ArrayLike) -> float:
     """The share of discoveries among which the null hypothesis is true; 0 where nothing was found."""
     found, null = np.asarray(found, dtype=bool), np.asarray(null, dtype=bool)
     return float((found & null).sum() / max(found.sum(), 1))
+
+
+# --- all of it at once ---
+
+def survey(model: Model, actions: ActionSet, codes: Tensor, embeddings: Mapping[str, Embed], *, n: int = 64,
+           n_pictures: int = 192, judge: Judge | None = None, n_permutations: int = 999,
+           generator: torch.Generator | None = None) -> pd.DataFrame:
+    """Every partition of every cut code, tested on fresh pictures.
+
+    Args:
+        model: G.
+        actions: as `unlabelled_actions` gives.
+        codes: (m, d), of observations.
+        embeddings: name -> embedding, best a `Components`.
+        n: pairs of each test.
+        n_pictures: acted pictures of each candidate, at least n: all of them are recognised and judged.
+        judge: who knows the truth; None where nobody does.
+
+    Raises:
+        InputError: no code is cut.
+
+    Returns:
+        One row for each candidate: `code`, `partition`; `p EMBEDDING STATISTIC`, `gain EMBEDDING STATISTIC`,
+        `recognised EMBEDDING`; and by the judge `factor`, `attribute`, `share`, `control`, `atomic`.
+    """
+    if not actions.actions:
+        raise InputError("no code has more than one partition, so there is no candidate: train longer, encode more "
+                         "observations, or look at the densities in chapter 2.")
+    n_pictures = max(n, n_pictures)
+    rows: list[dict] = []
+    features: dict[str, list[Tensor]] = {name: [] for name in embeddings}
+    for action in actions.actions:
+        acted, control = draw_pairs(model, actions, action, codes, n_pictures, generator)
+        row: dict = {"code": action.dimensions[0], "partition": action.attribute}
+        for name, embed in embeddings.items():
+            seen = embed(acted)
+            features[name].append(seen)
+            for statistic in STATISTICS:
+                test = similarity_test(seen[:n], embed(control[:n]), statistic=statistic,
+                                       n_permutations=n_permutations, generator=generator)
+                row |= {f"p {name} {statistic}": test.p_value, f"gain {name} {statistic}": test.statistic}
+        if judge is not None:
+            verdict = truth(judge.predict(acted), judge.predict(control))
+            row |= {"factor": judge.factors[verdict.factor], "attribute": verdict.attribute, "share": verdict.share,
+                    "control": verdict.control, "atomic": verdict.holds()}
+        rows.append(row)
+    found = pd.DataFrame(rows)
+    for name, seen in features.items():
+        found[f"recognised {name}"] = np.nan
+        for code in found["code"].unique() if len(found) else ():
+            at = np.flatnonzero(found["code"] == code)
+            if len(at) > 1:
+                found.loc[at, f"recognised {name}"] = recognition(torch.stack([seen[k] for k in at]))
+    return found
+
+
+def identified(found: pd.DataFrame, embedding: str, statistic: str, *, rate: float = 0.05,
+               recognised: float | None = None) -> NDArray[np.bool_]:
+    """Which rows of a `survey` are discoveries of one embedding and statistic; optionally recognised as well."""
+    passed = discoveries(found[f"p {embedding} {statistic}"], rate)
+    return passed if recognised is None else passed & (found[f"recognised {embedding}"] >= recognised).to_numpy()
+
+
+def owned(labelled: ActionSet, found: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows of a `survey` some attribute owns by its labels, alone or as a part of its region.
+
+    Args:
+        labelled: of `find_actions`, on the same partitions.
+    """
+    regions = {(dimension, partition) for entry in labelled.ownership if entry.owned
+               for dimension, partitions in zip(entry.dimensions, entry.partitions, strict=True)
+               for partition in partitions}
+    return np.array([pair in regions for pair in zip(found["code"], found["partition"], strict=True)], dtype=bool)
+
+
+def scores(found: pd.DataFrame, embeddings: Iterable[str], *, rate: float = 0.05,
+           recognised: float | None = None) -> pd.DataFrame:
+    """Found, precision and recall of each embedding and statistic of a `survey`; NaN where nobody knows the truth."""
+    rows = []
+    for name, statistic in itertools.product(embeddings, STATISTICS):
+        passed = identified(found, name, statistic, rate=rate, recognised=recognised)
+        known = precision_recall(passed, found["atomic"]) if "atomic" in found else None
+        rows.append({"embedding": name, "statistic": statistic, "found": int(passed.sum()),
+                     "precision": known.precision if known else math.nan,
+                     "recall": known.recall if known else math.nan})
+    return pd.DataFrame(rows)
+
+
+def mixed_family(model: Model, actions: ActionSet, codes: Tensor, embed: Embed, *, n_real: int, n_sham: int,
+                 n: int = 64, statistic: str = "feature", n_permutations: int = 999,
+                 generator: torch.Generator | None = None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Some partitions, drawn at random, among candidates that must not be found: to see whether a rate is kept.
+
+    Returns:
+        p-values of all, and which are shams: (n_real + n_sham,) twice.
+    """
+    cut = sorted({action.dimensions[0] for action in actions.actions})
+    if not cut:
+        raise InputError("no code is cut, so there is nothing to be found and nothing to be wrong about.")
+    order = torch.randperm(len(actions.actions), generator=generator)[:n_real].tolist()
+    candidates = [actions.actions[k] for k in order]
+    candidates += [sham(actions, cut[k % len(cut)]) for k in range(n_sham)]
+    p_values = []
+    for action in candidates:
+        acted, control = draw_pairs(model, actions, action, codes, n, generator)
+        p_values.append(similarity_test(embed(acted), embed(control), statistic=statistic,
+                                        n_permutations=n_permutations, generator=generator).p_value)
+    return np.array(p_values), np.arange(len(candidates)) >= len(order)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What `benchmarks/identification.py` measured.
+
+    Attributes:
+        networks: name of a checkpoint -> its numbers by name, means over the repetitions; "...; sd" beside them.
+        repeats: repetitions of each.
+    """
+
+    networks: dict[str, dict[str, float]]
+    repeats: int
+
+
+def recorded(path: Path = ROOT / "results" / "benchmarks" / "identification.json") -> Recorded:
+    """Read what the benchmark wrote.
+
+    Raises:
+        InputError: it is not there.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: make it with python benchmarks/identification.py.")
+    numbers = json.loads(path.read_text())["numbers"]
+    networks: dict[str, dict[str, float]] = {}
+    for key, value in numbers.items():
+        name, _, rest = key.partition("; ")
+        if rest:
+            networks.setdefault(name, {})[rest] = value
+    return Recorded(networks, int(numbers["repeats"]))

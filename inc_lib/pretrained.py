@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .errors import InputError
-from .identification import Classifier, Vocabulary
+from .words import Classifier, Vocabulary
 
 CLIP = "hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 DINOV2 = "facebook/dinov2-small"
