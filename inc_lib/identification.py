@@ -141,9 +141,15 @@ class Components:
             raise InputError(f"{len(features)} observations have no principal components, or their features are not "
                              "finite: expected two at least, and finite numbers.")
         centre = features.mean(0)
-        _, scales, directions = torch.linalg.svd(features - centre, full_matrices=False)
-        kept = int((scales[:m] > math.sqrt(LEAST_VARIANCE) * scales[0]).sum())
-        return cls(embed, centre, directions[:max(kept, 1)].T.contiguous())
+        values = (features - centre).double()
+        if len(values) < values.shape[1]:  # the smaller of the two products has the same eigenvalues
+            squares, sides = torch.linalg.eigh(values @ values.T)
+            directions = (values.T @ sides[:, -m:]) / squares[-m:].clamp(min=1e-300).sqrt()
+        else:
+            squares, directions = torch.linalg.eigh(values.T @ values)
+        squares, directions = squares.flip(0)[:m], directions.flip(1)[:, :m].float()
+        kept = max(int((squares > LEAST_VARIANCE * squares[0]).sum()), 1)
+        return cls(embed, centre, directions[:, :kept].contiguous())
 
 
 def similarity_test(acted: Tensor, control: Tensor, *, statistic: str = "whole", n_permutations: int = 999,
@@ -338,7 +344,7 @@ def survey(model: Model, actions: ActionSet, codes: Tensor, embeddings: Mapping[
         model: G.
         actions: as `unlabelled_actions` gives.
         codes: (m, d), of observations.
-        embeddings: name -> embedding, best a `Components`.
+        embeddings: name -> embedding: a `Components`, or codes and answers as they are.
         n: pairs of each test.
         n_pictures: acted pictures of each candidate, at least n: all of them are recognised and judged.
         judge: who knows the truth; None where nobody does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,9 @@ def step_up(p_values: Any, rate: float, *, null: Any = None) -> Figure:
             axes.plot(ranks[mine], sorted_values[mine], marker, color=colour, markersize=5, label=label)
     axes.axvline(last + 0.5, color=SECOND, linewidth=1.2, linestyle=(0, (3, 2)))
     axes.set_yscale("log")
+    decades = 10.0 ** np.arange(math.floor(math.log10(sorted_values.min())), 1)
+    axes.set_yticks(decades, [f"{decade:g}" for decade in decades])
+    axes.set_yticks([], minor=True)
     axes.set_xlabel("rank")
     axes.set_ylabel("p-value")
     axes.legend(loc="lower right")

@@ -26,12 +26,13 @@ __all__ = ["Answer", "Classifier", "StandIn", "Vocabulary", "consistency", "cons
 
 LEAST_SHARE = 0.8       # of the acted pictures that must get one word
 
-HUES = ("red", "orange", "yellow-green", "green", "sea-green", "cyan", "azure", "blue", "purple", "pink")
+HUES = ("a red", "an orange", "a yellow-green", "a green", "a sea-green", "a cyan", "a sky-blue", "a blue", "a purple",
+        "a pink")
 # What a reader would say about the rooms of the twin: coarser than its factors where language is.
 ROOMS: dict[str, dict[str, tuple[int, ...]]] = {
-    "floor hue": {f"a {hue} floor": (k,) for k, hue in enumerate(HUES)},
-    "wall hue": {f"a {hue} wall": (k,) for k, hue in enumerate(HUES)},
-    "object hue": {f"a {hue} object": (k,) for k, hue in enumerate(HUES)},
+    "floor hue": {f"{hue} floor": (k,) for k, hue in enumerate(HUES)},
+    "wall hue": {f"{hue} wall": (k,) for k, hue in enumerate(HUES)},
+    "object hue": {f"{hue} object": (k,) for k, hue in enumerate(HUES)},
     "scale": {"a small object": (0, 1, 2), "a middling object": (3, 4), "a large object": (5, 6, 7)},
     "shape": {"a cube": (0,), "a cylinder": (1,), "a ball": (2,), "a capsule": (3,)},
     "orientation": {"seen from one side": tuple(range(5)), "seen from the front": tuple(range(5, 10)),
