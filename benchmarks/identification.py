@@ -4,8 +4,8 @@
 
 For each network all partitions are tested on fresh pictures, `repeats` times, and compared with what an oracle reads
 from the acted pictures (atomic: at least 80 % show one attribute, and 20 points more than in the controls). Chapter 17
-shows `results/benchmarks/identification.json`: means and standard deviations over the repeats. Started again, it goes on
-with the networks that the record does not hold.
+shows `results/benchmarks/identification.json`: means and standard deviations over the repeats. Started again, it goes
+on with the networks that the record does not hold.
 """
 
 from __future__ import annotations
