@@ -1,6 +1,6 @@
 """Which embedding and which statistic find atomic partitions without labels? Every released network of images.
 
-    python benchmarks/identification.py [--repeats 5] [--only shapes3d-twin_32_ada-gvae_s0 ...]
+    python benchmarks/identification.py [--repeats 3] [--only shapes3d-twin_32_ada-gvae_s0 ...]
 
 For each network all partitions are tested on fresh pictures, `repeats` times, and compared with what an oracle reads
 from the acted pictures (atomic: at least 80 % show one attribute, and 20 points more than in the controls). Chapter 17
@@ -167,7 +167,7 @@ def rates(case: Case, free: actions.ActionSet, codes: Tensor, ways: dict) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--n", type=int, default=64, help="pairs of pictures of each test")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--anew", action="store_true", help="measure also what the record holds already")
