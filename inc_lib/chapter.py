@@ -711,7 +711,7 @@ def _code_digest() -> str:
     files = sorted([*package.glob("models/*.py"), *package.glob("worlds/*.py"), package / "training.py",
                     package / "oracle.py", package / "cloning.py", package / "denoising.py",
                     package / "composing.py", package / "composition.py", package / "detector.py",
-                    package / "embedding.py"])
+                    package / "adversarial.py", package / "embedding.py"])
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes() if file.is_file() else b"")

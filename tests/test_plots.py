@@ -159,6 +159,8 @@ CASES = {
     "f1_bars": lambda: plots.f1_bars(NAMES, {"ours": [0.9, None, 0.05], "paper": [0.73, 0.96, 0.95],
                                              "oracle on real images": [1, 1, 1]}, spread={"ours": [0.1, 0, 0.02]}),
     "dots": lambda: plots.dots({"a": [0.5, 0.7], "b": [0.6]}, xlabel="macro-F1", reference={"paper": 0.65}),
+    "agreement": lambda: plots.agreement({"shapes": ([0.2, 0.9], [0.3, 1.0]), "none": ([], [])}, xlabel="DCI",
+                                         ylabel="uniqueness", marked={"this one": (0.5, 0.4)}),
     "sizes": lambda: plots.sizes([3, 1200], ["cube", "ball"]),
     "speed_bars": lambda: plots.speed_bars(["ours", "theirs"], [0.01, 2.0], baseline="theirs"),
 }
