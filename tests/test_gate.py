@@ -84,7 +84,8 @@ def test_only_modules_that_a_chapter_reaches_by_imports_make_it_stale(project):
     package = project.root / "inc_lib"
     (package / "worlds").mkdir()
     for name, code in {"__init__": "", "actions": "def f():\n    from .worlds import scenes\n",
-                       "far": "import inc_lib.deep", "deep": "x = 1", "asked": "x = 1", "worlds/__init__": "", "worlds/scenes": "x = 1",
+                       "far": "import inc_lib.deep", "deep": "x = 1", "asked": "x = 1",
+                       "worlds/__init__": "", "worlds/scenes": "x = 1",
                        "worlds/crowds": "x = 1", "book": "from . import run"}.items():
         (package / f"{name}.py").write_text(code)
     project.write("01_a", "from inc_lib import actions, book\nimport inc_lib.far as far",
