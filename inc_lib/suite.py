@@ -22,7 +22,7 @@ from .actions import ActionSet
 from .clustering import Model
 from .errors import InputError
 from .partitions import Partitioning
-from .worlds import Factor
+from .worlds import Factor, World
 
 if TYPE_CHECKING:
     from .chapter import Chapter
@@ -62,19 +62,28 @@ class Examined:
         return [factor.name for factor in self.factors]
 
 
+def varying(world: World) -> tuple[int, ...]:
+    """The columns of a world's factors that vary.
+
+    Raises:
+        InputError: there is none, or no factor has labels.
+    """
+    columns = tuple(i for i, factor in enumerate(world.factors) if factor.size > 1)
+    if not columns:
+        raise InputError(
+            f"{world.name} has no labelled factor that varies: E0 to E4 compare codes with factors; chapters 2, 14 "
+            "and 17 show what can be found without labels."
+        )
+    return columns
+
+
 def examine(c: Chapter, model: Model | None = None, *, name: str = "sample") -> Examined:
     """Encode a chapter's sample and find its partitions and actions.
 
     Raises:
         InputError: the data have no factor labels, or none that varies.
     """
-    factors = c.world.factors
-    columns = tuple(i for i, factor in enumerate(factors) if factor.size > 1)
-    if not columns:
-        raise InputError(
-            f"{c.world.name} has no labelled factor that varies: E0 to E4 compare codes with factors; chapters 2 and "
-            "14 show what can be found without labels."
-        )
+    factors, columns = c.world.factors, varying(c.world)
     model = model or c.model
     _, states, codes = c.encode_sample(keep=1, model=model, name=name)
     partitioning = actions.find_partitions(codes)
@@ -161,16 +170,19 @@ def confusion(c: Chapter, x: Examined, factor: int, n: int) -> tuple[oracle.F1, 
     return seen, None if c.world.tells_apart(factor) else oracle.f1_from_confusion(lenient, name)
 
 
-def ceiling(c: Chapter, factor: int, n: int) -> tuple[float, float | None]:
-    """Macro-F1 of the oracle on n held-out observations, strictly and as `confusion` is lenient."""
+def ceilings(c: Chapter, x: Examined, n: int) -> pd.DataFrame:
+    """Macro-F1 of the oracle on n held-out observations, a row for each factor: "strictly", and "modulo symmetry" as
+    `confusion` is lenient (NaN where every attribute can be told from every other)."""
     images, states = oracle.draw(c.world, n, c.generator_for("ceiling"), held_out=True)
     read, states = c.oracle.predict(images), states.cpu()
-    size, true = c.world.sizes[factor], states[:, factor]
-    strict = oracle.confusion_table(true.numpy(), read[:, factor].numpy(), size)
-    alike = c.world.alike(factor, true, read[:, factor], read)
-    lenient = oracle.confusion_table(true.numpy(), torch.where(alike, true, read[:, factor]).numpy(), size)
-    scores = [oracle.f1_from_confusion(counts, c.world.factors[factor].name).macro_f1 for counts in (strict, lenient)]
-    return scores[0], None if c.world.tells_apart(factor) else scores[1]
+    rows = {}
+    for i, factor in zip(x.columns, x.factors, strict=True):
+        true, seen = states[:, i], read[:, i]
+        forgiven = torch.where(c.world.alike(i, true, seen, read), true, seen)
+        tables = [oracle.confusion_table(true.numpy(), kind.numpy(), factor.size) for kind in (seen, forgiven)]
+        scores = [oracle.f1_from_confusion(table, factor.name).macro_f1 for table in tables]
+        rows[factor.name] = scores[0], np.nan if c.world.tells_apart(i) else scores[1]
+    return pd.DataFrame(rows, index=["strictly", "modulo symmetry"]).T
 
 
 def _generated(c: Chapter, x: Examined, factor: int, n: int) -> Iterator[tuple[Tensor, Tensor]]:
