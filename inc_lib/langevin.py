@@ -104,8 +104,7 @@ def infer(
     A step is z <- z + H^-1 d/dz log p + sqrt(tau) H^-1/2 N(0, I), with H the Gauss-Newton curvature of `slopes`:
     Langevin dynamics in the metric of the posterior, without the term of the metric's own change (Girolami and
     Calderhead 2011, Section 5). The step size is 1, and the noise the one with which such a step is exact where log p
-    is quadratic. At a temperature tau of 0 it is Gauss-Newton's ascent, and four steps do what hundreds of plain ones
-    do.
+    is quadratic. At a temperature tau of 0 it is Gauss-Newton's ascent.
 
     Args:
         x: images (n, p).
