@@ -25,8 +25,14 @@ from .plots import (
 
 
 @_styled
-def sweeps(paths: Mapping[str, Mapping[str, Any]], panels: Mapping[str, str], *, levels: Mapping[str, float]) -> Figure:
-    """What each sweep found, a panel a quantity, a line a method.
+def sweeps(
+    paths: Mapping[str, Mapping[str, Any]],
+    panels: Mapping[str, str],
+    *,
+    levels: Mapping[str, float],
+    xlabel: str = "sweep",
+) -> Figure:
+    """What each sweep found, or each look at a training: a panel a quantity, a line a method.
 
     Args:
         paths: method -> quantity -> (t,) values, one a sweep.
@@ -51,12 +57,12 @@ def sweeps(paths: Mapping[str, Mapping[str, Any]], panels: Mapping[str, str], *,
                     textcoords="offset points", ha="right", fontsize=9.5, color=MUTED,
                 )
                 told.append(f"{name} is at {_number(level)}")
-        axes.set_xlabel("sweep")
+        axes.set_xlabel(xlabel)
         axes.set_ylabel(label)
         axes.set_ylim(0, 1.02)
         if at == len(panels) - 1:
             axes.legend(loc="best")
-    return _finish(figure, f"Sweep by sweep. {'; '.join(told)}.")
+    return _finish(figure, f"By {xlabel}. {'; '.join(told)}.")
 
 
 @_styled
