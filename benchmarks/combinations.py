@@ -113,7 +113,7 @@ def train(name: str, seed: int, record: list[dict], *, release: bool) -> None:
             f'python -m inc_lib.composition --world {world_name} --seen "{seen}" --steps {steps} '
             f"--seed {seed} --release"
         )
-        training.keep(model, composition.release_path(world, seed), released=True)
+        training.keep(model, composition.release_path(world, seed), folder, released=True)
 
 
 def keep(record: list[dict]) -> None:

@@ -256,9 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
         policy = clone(
             paths, steps=given.steps, seed=given.seed, folder=folder, device=given.device, world=crowd.name
         )
-        training.keep(
-            policy, target if given.release else folder / "model.safetensors", released=given.release
-        )
+        training.keep(policy, target, folder, released=given.release)
 
     return training.command(work)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from . import denoising, detector, training
 from .detector import Detector
 from .errors import InputError
-from .files import ROOT, checkpoints_folder
+from .files import ROOT
 from .models import diffusion
 from .models.diffusion import Diffusion
 from .scenes import TOLD, ask
@@ -111,7 +111,7 @@ def train(
 
 def release_path(world: str, image_size: int, seed: int) -> Path:
     """Where the released generator of a world of scenes lies (whether or not it exists)."""
-    return checkpoints_folder() / f"{world}_{image_size}_diffusion_s{seed}.safetensors"
+    return training.release_path(world, image_size, Diffusion.name, seed)
 
 
 def load_or_train(c: Chapter) -> Diffusion:
@@ -190,9 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
             folder=folder,
             device=given.device,
         )
-        training.keep(
-            model, target if given.release else folder / "model.safetensors", released=given.release
-        )
+        training.keep(model, target, folder, released=given.release)
 
     return training.command(work)
 

@@ -447,19 +447,21 @@ def marks(steps: int, n: int = MARKS, first: int = 50, every: int = 25) -> list[
 
 
 def emergence(steps: Sequence[int], accuracy: Sequence[float], level: float = 0.5) -> float:
-    """The first moment of a curve at `level` from which it stays there on average: steps, NaN if it never does.
+    """The moment from which a curve stays at or above `level`: steps, NaN if it ends below.
 
-    Interpolated in the logarithm of the steps; a running mean of three smooths what few images make uncertain.
+    A class that is above the level early and falls again (the blobs of an untrained network are read as something)
+    has not emerged by that. Interpolated in the logarithm of the steps; a running mean of three smooths what few
+    images make uncertain.
     """
     values = np.asarray(accuracy, dtype=float)
     padded = np.pad(values, 1, mode="edge")
     smooth = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
-    above = np.flatnonzero(smooth >= level)
-    if not len(above):
-        return float("nan")
-    k = int(above[0])
-    if k == 0:
+    below = np.flatnonzero(smooth < level)
+    if not len(below):
         return float(steps[0])
+    k = int(below[-1]) + 1
+    if k == len(smooth):
+        return float("nan")
     share = (level - smooth[k - 1]) / (smooth[k] - smooth[k - 1])
     return float(np.exp(np.log(steps[k - 1]) + share * (np.log(steps[k]) - np.log(steps[k - 1]))))
 
@@ -615,9 +617,7 @@ def main(arguments: list[str] | None = None) -> int:
         target = release_path(world, given.seed)
         folder = given.folder or ROOT / "runs" / "models" / target.stem
         model = train(task, steps=given.steps, seed=given.seed, folder=folder, device=given.device)
-        training.keep(
-            model, target if given.release else folder / "model.safetensors", released=given.release
-        )
+        training.keep(model, target, folder, released=given.release)
 
     return training.command(work)
 

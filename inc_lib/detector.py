@@ -12,7 +12,6 @@ like the oracle of the other chapters, since generated pictures are softer than 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -20,17 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import training
+from . import models, scoring, training
 from .errors import InputError
-from .files import ROOT, atomic_write, checkpoints_folder
+from .files import ROOT, checkpoints_folder
+from .models import checkpoints
 from .oracle import BATCH, soften
 from .worlds.scenes import ClevrTwin
 
@@ -228,8 +226,7 @@ def interval(values: NDArray, *, draws: int = 2000, seed: int = 0) -> tuple[floa
     if (values == 0).all():
         return 0.0, 0.0, min(1.0, 3 / n)
     rows = np.random.default_rng(seed).integers(0, n, (draws, n))
-    low, high = np.quantile(values[rows].mean(1), (0.025, 0.975))
-    return float(values.mean()), float(low), float(high)
+    return float(values.mean()), *scoring.interval(values[rows].mean(1))
 
 
 def measure(detector: Detector, observations: Tensor, positions: Tensor) -> dict[str, float | None]:
@@ -312,21 +309,8 @@ def release_path(world: str, image_size: int) -> Path:
 
 
 def save(detector: Detector, path: str | Path, *, half: bool = False) -> None:
-    """Write `path` (.safetensors) and, beside it, .json: configuration, how it was made, held-out scores."""
-    path = Path(path)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.state_dict().items()}
-    if half:
-        tensors |= {name: tensor.half() for name, tensor in tensors.items() if tensor.is_floating_point()}
-    with atomic_write(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary)
-    about = {
-        "model": detector.name,
-        "config": detector.config,
-        "provenance": detector.provenance,
-        "held_out": detector.held_out,
-    }
-    with atomic_write(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(about, indent=2) + "\n")
+    """Write a checkpoint with its held-out scores, see `models.save`."""
+    models.save(detector, path, detector.provenance, half=half, held_out=detector.held_out)
 
 
 def load(path: str | Path) -> Detector:
@@ -335,28 +319,9 @@ def load(path: str | Path) -> Detector:
     Raises:
         InputError: a file is missing, damaged, or of another kind of model.
     """
-    path = Path(path)
-    try:
-        about = json.loads(path.with_suffix(".json").read_text())
-        if about["model"] != Detector.name:
-            raise InputError(f"checkpoint {path} holds a {about['model']}, expected a {Detector.name}.")
-        detector = Detector(**about["config"])
-        tensors = safetensors.torch.load_file(path)
-        detector.load_state_dict(
-            {
-                name: tensor.float() if tensor.is_floating_point() else tensor
-                for name, tensor in tensors.items()
-            }
-        )
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"checkpoint {path} cannot be read ({str(error).splitlines()[0]}): expected NAME.safetensors with "
-            "NAME.json beside it, as inc_lib.detector writes them."
-        ) from error
-    detector.provenance, detector.held_out = about["provenance"], about["held_out"]
-    return detector.eval().to(memory_format=torch.channels_last)
+    detector, about = checkpoints.load(path, Detector, made_by="inc_lib.detector")
+    detector.held_out = about["held_out"]
+    return detector.to(memory_format=torch.channels_last)
 
 
 def main(arguments: list[str] | None = None) -> int:

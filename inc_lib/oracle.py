@@ -35,9 +35,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import worlds
+from . import models, worlds
 from .errors import InputError, suggest
-from .files import ROOT, atomic_write, checkpoints_folder
+from .files import ROOT, checkpoints_folder
+from .models.checkpoints import as_float32
 from .models.networks import check_shape
 from .training import Run, command, keep_freed_memory, pick_device
 from .worlds import World
@@ -297,21 +298,8 @@ def release_path(world: str, image_size: int) -> Path:
 
 
 def save(oracle: Oracle, path: str | Path, *, half: bool = False) -> None:
-    """Write `path` (.safetensors) and, beside it, .json: configuration, how it was made, held-out scores.
-
-    Args:
-        half: as float16, half of the size.
-    """
-    path = Path(path)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in oracle.state_dict().items()}
-    if half:
-        tensors |= {name: tensor.half() for name, tensor in tensors.items() if tensor.is_floating_point()}
-    with atomic_write(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary)
-    about = {"model": oracle.name, "config": oracle.config, "provenance": oracle.provenance,
-             "held_out": oracle.held_out}
-    with atomic_write(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(about, indent=2) + "\n")
+    """Write a checkpoint with its held-out scores, see `models.save`."""
+    models.save(oracle, path, oracle.provenance, half=half, held_out=oracle.held_out)
 
 
 def load(path: str | Path, world: World | None = None) -> Oracle:
@@ -338,8 +326,7 @@ def load(path: str | Path, world: World | None = None) -> Oracle:
         if world is not None:
             _check_world(oracle, world, path)
         tensors = safetensors.torch.load_file(path)
-        oracle.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor
-                                for name, tensor in tensors.items()})
+        oracle.load_state_dict(as_float32(tensors))
         oracle.provenance, oracle.held_out = about["provenance"], about["held_out"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, RuntimeError,
             safetensors.SafetensorError) as error:

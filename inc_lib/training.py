@@ -477,8 +477,9 @@ def release_path(world: str, image_size: int, model: str, seed: int) -> Path:
     return checkpoints_folder() / f"{world}_{image_size}_{model}_s{seed}.safetensors"
 
 
-def keep(model: Any, path: Path, *, released: bool) -> None:
-    """The end of a training: write its checkpoint (fp16 where it is released), and say so."""
+def keep(model: Any, target: Path, folder: Path, *, released: bool) -> None:
+    """The end of a training: write its checkpoint, to `target` in fp16 where it is released, else to its folder."""
+    path = target if released else folder / "model.safetensors"
     models.save(model, path, model.provenance, half=released)
     print(f"wrote {path}")
 
@@ -562,8 +563,7 @@ def main(arguments: list[str] | None = None) -> int:
             compile=given.compile,
             **schedule,
         )
-        released = given.release is not None
-        keep(model, target if released else folder / "model.safetensors", released=released)
+        keep(model, target, folder, released=given.release is not None)
 
     return command(work)
 

@@ -250,6 +250,13 @@ def test_emergence_is_read_off_a_curve():
     assert composition.emergence(steps, [0, 0, 1, 1, 1]) == pytest.approx(10**2.5)
 
 
+def test_a_class_that_is_read_early_and_lost_again_has_not_emerged():
+    steps = [10, 100, 1000, 10_000, 100_000, 1_000_000]
+    # smoothed: 1, 2/3, 1/3, 1/3, 2/3, 1: above at first, and for good from midway between 10,000 and 100,000
+    assert composition.emergence(steps, [1, 1, 0, 0, 1, 1]) == pytest.approx(10**4.5)
+    assert math.isnan(composition.emergence(steps, [1, 1, 1, 0, 0, 0]))
+
+
 def test_moments_are_spaced_in_the_logarithm_and_end_at_the_end():
     found = composition.marks(3000)
     assert found[0] == 50 and found[-1] == 3000 and len(found) <= composition.MARKS

@@ -337,7 +337,7 @@ def chapter_like(world, **more):
 def test_a_checkpoint_of_another_world_is_refused(tmp_path):
     world = worlds.ClevrTwin(image_size=16)
     model = composing.train(world, steps=1, n_scenes=4, options=TINY, device="cpu", batch_size=2)
-    training.keep(model, tmp_path / "g.safetensors", released=True)
+    training.keep(model, tmp_path / "g.safetensors", tmp_path, released=True)
     c, adopted = chapter_like(world)
     c.checkpoint = str(tmp_path / "g.safetensors")
     assert composing.load_or_train(c).config == model.config and adopted["released"] is False

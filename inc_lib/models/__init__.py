@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from ..errors import InputError, suggest
-from ..files import atomic_write
+from .checkpoints import as_float32, save
 from .vae import VAE, AdaGVAE, BetaTCVAE
 from .wae import CompWAE
 
@@ -37,20 +37,6 @@ def build(name: str, *, channels: int, image_size: int, seed: int = 0, **options
         return MODELS[name](channels=channels, image_size=image_size, **options)
 
 
-def save(model: VAE, path: str | Path, provenance: dict, *, half: bool = False) -> None:
-    """Write `path` (.safetensors) and, beside it, .json: model name, configuration and how it was made."""
-    path = Path(path)
-    tensors = {
-        name: tensor.detach().cpu().to(torch.float16 if half else tensor.dtype).contiguous()
-        for name, tensor in model.state_dict().items()
-    }
-    with atomic_write(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary)
-    about = {"model": model.name, "config": model.config, "provenance": provenance}
-    with atomic_write(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(about, indent=2) + "\n")
-
-
 def load(path: str | Path) -> VAE:
     """Read a checkpoint written by `save`: the model in eval mode, with `.provenance`.
 
@@ -68,7 +54,7 @@ def load(path: str | Path) -> VAE:
         about = json.loads(about_path.read_text())
         model = build(about["model"], **about["config"])
         tensors = safetensors.torch.load_file(path)
-        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        model.load_state_dict(as_float32(tensors))
     except (
         json.JSONDecodeError,
         UnicodeDecodeError,

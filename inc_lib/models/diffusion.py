@@ -11,19 +11,17 @@ U-Net, noise schedule and sampler are diffusers'.
 from __future__ import annotations
 
 import copy
-import json
 import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError, suggest
+from . import checkpoints
 from .networks import multiplies_bf16
 
 TIMESTEPS = 1000  # of the noise schedule that training draws from
@@ -386,20 +384,4 @@ def load(path: str | Path) -> Diffusion:
     Raises:
         InputError: a file is missing, damaged, or of another kind of model.
     """
-    path = Path(path)
-    try:
-        about = json.loads(path.with_suffix(".json").read_text())
-        if about["model"] != Diffusion.name:
-            raise InputError(f"checkpoint {path} holds a {about['model']}, expected a {Diffusion.name} model.")
-        model = Diffusion(**about["config"])
-        tensors = safetensors.torch.load_file(path)
-        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"checkpoint {path} cannot be read ({str(error).splitlines()[0]}): expected NAME.safetensors with "
-            "NAME.json beside it, as inc_lib.denoising writes them."
-        ) from error
-    model.provenance = about["provenance"]
-    return model.eval()
+    return checkpoints.load(path, Diffusion, made_by="inc_lib.denoising")[0]

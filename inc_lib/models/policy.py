@@ -7,17 +7,15 @@ likelihood on the steps of real paths.
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import InputError
 from ..worlds.crowds import path_ends
+from . import checkpoints
 
 STRIDE = 2.0  # metres: the unit of a step inside of the network
 
@@ -249,21 +247,4 @@ def load(path: str | Path) -> MixturePolicy:
     Raises:
         InputError: a file is missing, damaged, or of another kind of model.
     """
-    path = Path(path)
-    try:
-        about = json.loads(path.with_suffix(".json").read_text())
-        if about["model"] != MixturePolicy.name:
-            raise InputError(f"checkpoint {path} holds a {about['model']}, expected a {MixturePolicy.name}.")
-        policy = MixturePolicy(**about["config"])
-        policy.load_state_dict(
-            {name: tensor.float() for name, tensor in safetensors.torch.load_file(path).items()}
-        )
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"checkpoint {path} cannot be read ({str(error).splitlines()[0]}): expected NAME.safetensors with "
-            "NAME.json beside it, as inc_lib.cloning writes them."
-        ) from error
-    policy.provenance = about["provenance"]
-    return policy.eval()
+    return checkpoints.load(path, MixturePolicy, made_by="inc_lib.cloning")[0]
