@@ -27,10 +27,10 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from torch import Tensor
 
-from .actions import (LEAST_SUPPORT, ActionSet, Ownership, _f1, _spread_rows, factor_index, find_actions)
+from .actions import LEAST_SUPPORT, ActionSet, Ownership, _f1, _spread_rows, factor_index, find_actions
 from .clustering import Model
 from .errors import InputError, suggest
-from .partitions import Partitioning, codes_array, find_partitions
+from .partitions import codes_array, find_partitions
 from .worlds import Factor
 
 REFERENCES = 10_000   # codes that a joint partition is made of; the others belong where their nearest one does
@@ -259,7 +259,8 @@ def _mixture(values: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 METHODS: dict[str, Callable[[NDArray[np.float32]], NDArray[np.int64]]] = {
-    "modes": _modes, "whole": lambda values: np.zeros(len(values), dtype=np.int64), "angle": _angle, "hdbscan": _hdbscan, "mean shift": _mean_shift, "mixture": _mixture}
+    "modes": _modes, "whole": lambda values: np.zeros(len(values), dtype=np.int64), "angle": _angle,
+    "hdbscan": _hdbscan, "mean shift": _mean_shift, "mixture": _mixture}
 
 
 def _absorb(values: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -440,7 +441,7 @@ class SubspaceAction:
 def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, factors: Sequence[Factor], *,
                           dimensions: Sequence[Sequence[int]] | None = None, method: str = "modes",
                           resolution: str | int | None = "stated", keep: bool = True, draws: Tensor | None = None,
-                          majority: float = 0.6, threshold: float = 0.5) -> ActionSet:
+                          typical: float = 0.5, majority: float = 0.6, threshold: float = 0.5) -> ActionSet:
     """Atomic actions on subspaces, in the form that `actions.find_actions` gives them.
 
     Departures from the paper, each of which an argument takes back: a factor's codes are chosen together and may be
@@ -460,15 +461,18 @@ def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor,
         keep: draw conditionally, see `SubspaceAction`.
         draws: (m, d), m <= n: what to draw in place of the first m codes, as `drawn_where_read` gives. Only these
             are drawn then.
+        typical: share of an attribute's rows that are drawn, those nearest to the attribute's median (of each
+            combination with the subspace's other factors), in (0, 1]. 1: all, as the paper's empirical draws.
 
     Raises:
         InputError: shapes that do not fit together, or options out of range.
     """
     factors = tuple(factors)
     labels, values = _matched(states, codes, factors)
-    for name, value in (("majority", majority), ("threshold", threshold)):
-        if not 0 <= value <= 1:
-            raise InputError(f"{name} {value!r} is out of range: expected a number in [0, 1].")
+    for name, value in (("majority", majority), ("threshold", threshold), ("typical", typical)):
+        if not 0 <= value <= 1 or (name == "typical" and value == 0):
+            raise InputError(f"{name} {value!r} is out of range: expected a number in [0, 1]"
+                             f"{', but not 0' if name == 'typical' else ''}.")
     if draws is not None and (draws.ndim != 2 or draws.shape[1] != values.shape[1] or len(draws) > len(values)):
         raise InputError(f"draws of shape {tuple(draws.shape)} do not fit codes of shape {values.shape}: expected "
                          "corrected codes of the first m of them.")
@@ -496,6 +500,7 @@ def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor,
                 entry, rows = _own(space, i, k, table, column, labels[:len(drawn)], threshold, majority)
                 ownership[i, k] = entry
                 if entry.owned and len(rows):
+                    rows = _typical(inside, rows, names[cells[rows]], typical)
                     actions[i, k] = SubspaceAction(i, k, space, rows, entry.precision, entry.recall, keep)
     return ActionSet(factors, tuple(actions[at] for at in sorted(actions)), tuple(ownership.values()),
                      base.information, base.partitioning, "empirical", base.marginals, base.reservoir)
@@ -586,6 +591,22 @@ class CellReader:
     def factor_index(self, factor: int | str) -> int:
         """The column of a factor given by name or number."""
         return factor_index(self._factors, factor)
+
+
+def _typical(values: NDArray[np.float32], rows: NDArray[np.int64], context: NDArray[np.int64],
+             share: float) -> NDArray[np.int64]:
+    """Of the rows of each context (rows, factors), the share nearest to their median; of ten or fewer all."""
+    if share == 1:
+        return rows
+    kept = []
+    at = np.unique(context, axis=0, return_inverse=True)[1].ravel()
+    for k in range(at.max() + 1):
+        own = rows[at == k]
+        if len(own) > 10:
+            off = np.abs(values[own] - np.median(values[own], axis=0)) / np.maximum(values[own].std(axis=0), 1e-9)
+            own = own[np.argsort(off.max(axis=1), kind="stable")[:max(round(share * len(own)), 10)]]
+        kept.append(own)
+    return np.sort(np.concatenate(kept))
 
 
 # --- what to draw, and how finely ---------------------------------------------------------------------------

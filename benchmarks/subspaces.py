@@ -1,0 +1,116 @@
+"""The paper's procedure beside actions on subspaces, each of its steps left out in turn, on every released network.
+
+    python benchmarks/subspaces.py                     # all networks, 3 repeats: about 40 minutes of one core
+    python benchmarks/subspaces.py --only ada-gvae_s3  # one network; the others stay as the file has them
+
+Writes results/benchmarks/subspaces.json after each network. A repeat draws its own observations, its own codes to
+act on and its own images; the network is the same, so that the spread over repeats is that of the procedure, not
+that of training. The oracle reads the images.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from inc_lib import actions, chapter, scoring, subspaces
+from inc_lib.files import ROOT, atomic_write, commit
+
+NETWORKS = {  # world, kind, seed
+    "ada-gvae_s0": ("shapes3d-twin", "ada-gvae", 0), "ada-gvae_s3": ("shapes3d-twin", "ada-gvae", 3),
+    "ada-gvae-threshold_s0": ("shapes3d-twin", "ada-gvae-threshold", 0),
+    "beta-tcvae_s0": ("shapes3d-twin", "beta-tcvae", 0), "comp-wae_s0": ("shapes3d-twin", "comp-wae", 0),
+    "mpi3d-comp-wae_s0": ("mpi3d-twin", "comp-wae", 0)}
+METHODS = ("hdbscan", "mean shift", "mixture")
+PATH = ROOT / "results" / "benchmarks" / "subspaces.json"
+
+
+def variants(states, codes, factors, corrected):
+    """name -> a function that finds the actions. The first is the paper's procedure, the second ours."""
+    owned = subspaces.find_dimensions(states, codes, factors)
+    single = [own[:1] for own in owned]
+    ours = {"dimensions": owned, "draws": corrected}
+
+    def find(**options):
+        return lambda: subspaces.find_subspace_actions(states, codes, factors, **{**ours, **options})
+
+    cuts = actions.find_partitions(codes)
+    found = {"paper": lambda: actions.find_actions(states, codes, cuts, factors),
+             "subspaces": find(),
+             "paper, these dimensions": lambda: actions.find_actions(states, codes, cuts, factors, dimensions=owned),
+             "one code": find(dimensions=single), "modes alone": find(resolution=None),
+             "quantiles alone": find(method="whole"), "any row": find(keep=False),
+             "uncorrected": find(draws=None), "all rows": find(typical=1)}
+    return found | {method: find(method=method) for method in METHODS}
+
+
+def measure(network, found, judge, codes, n, seed):
+    """macro-F1 of each factor, attributes without an action as 0, and the mean share of other factors kept."""
+    m = len(found.factors)
+    scores = [scoring.score_clusters(network, found, judge, n, factor=i, codes=codes,
+                                     generator=torch.Generator().manual_seed(1000 * seed + i)) for i in range(m)]
+    print_of = scoring.footprint(network, found, judge, codes[:1500],
+                                 generator=torch.Generator().manual_seed(seed))
+    worst = [float(np.nanmin(row)) if np.isfinite(row).any() else None for row in print_of.kept]
+    mean = [float(np.nanmean(row)) if np.isfinite(row).any() else None for row in print_of.kept]
+    return {"macro_f1": [s.macro_f1 for s in scores], "with_action": [scoring.with_action(s) for s in scores],
+            "owned": [len(found.of(i)) for i in range(m)], "kept": mean, "kept_least": worst}
+
+
+def run(name, world, kind, seed, repeats, n_observations, n):
+    """All variants on one network."""
+    c = chapter.start(chapter="subspaces", dataset=world, image_size=32, seed=seed, n_observations=n_observations)
+    network = c.release(kind)
+    if network is None:
+        print(f"{name}: no checkpoint, left out", file=sys.stderr)
+        return None
+    factors, collected = c.world.factors, {}
+    for repeat in range(repeats):
+        began = time.monotonic()
+        _, states, codes = c.encode_sample(keep=1, model=network, name=f"benchmark {repeat}")
+        corrected = subspaces.drawn_where_read(network, codes[:6000])
+        for label, find in variants(states, codes, factors, corrected).items():
+            if repeat and label in METHODS:
+                continue  # dear; once
+            found = find()
+            result = measure(network, found, c.oracle, codes, n, repeat)
+            result["cells"] = {", ".join(map(str, a.space.dimensions)): a.space.partition.size
+                               for a in found.actions if hasattr(a, "space")}
+            collected.setdefault(label, []).append(result)
+            print(name, repeat, label, [round(f, 3) for f in result["macro_f1"]],
+                  [None if k is None else round(k, 2) for k in result["kept"]], file=sys.stderr, flush=True)
+        print(f"{name}: repeat {repeat} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    pictures, truth = c.world.sample(3000, c.generator_for("ceiling"))
+    rebuilt = scoring.score_observations(c.oracle, network.decode(network.encode(pictures)), truth)
+    return {"world": world, "model": kind, "seed": seed, "factors": [f.name for f in factors],
+            "attributes": [f.size for f in factors], "n_observations": n_observations, "n_per_attribute": n,
+            "repeats": repeats, "reconstructed": [s.macro_f1 for s in rebuilt],
+            "dimensions": [list(map(int, own)) for own in subspaces.find_dimensions(states, codes, factors)],
+            "variants": collected}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=NETWORKS, nargs="+", default=list(NETWORKS))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--n-observations", type=int, default=50_000)
+    parser.add_argument("--n", type=int, default=200, help="images of each attribute")
+    given = parser.parse_args()
+    for name in given.only:
+        done = json.loads(PATH.read_text()) if PATH.is_file() else {"networks": {}}
+        result = run(name, *NETWORKS[name], given.repeats, given.n_observations, given.n)
+        if result is not None:
+            done["networks"][name] = result
+            done["commit"] = commit(Path(ROOT))
+            with atomic_write(PATH) as temporary:
+                temporary.write_text(json.dumps(done, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
