@@ -13,12 +13,15 @@ Labels name the cells afterwards, as the paper's co-occurrence does; they take n
 """
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import HDBSCAN, MeanShift, estimate_bandwidth
@@ -30,6 +33,7 @@ from torch import Tensor
 from .actions import LEAST_SUPPORT, ActionSet, Ownership, _f1, _spread_rows, factor_index, find_actions
 from .clustering import Model
 from .errors import InputError, suggest
+from .files import ROOT
 from .partitions import codes_array, find_partitions
 from .worlds import Factor
 
@@ -38,6 +42,7 @@ NEIGHBOURS = (12, 18, 27, 40)  # of the density along the graph, from sharp to s
 DEPTH = 3.0           # standard errors by which a peak must stand above the pass to a higher one
 VOTERS = 10           # neighbours that vote on an attribute in `find_dimensions`
 BATCH = 1024
+RECORDED = ROOT / "results" / "benchmarks" / "subspaces.json"
 
 
 # --- which dimensions ---------------------------------------------------------------------------------------
@@ -584,7 +589,10 @@ class CellReader:
 
     def predict(self, observations: Tensor) -> Tensor:
         """The cell in each subspace: int64 (n, subspaces)."""
-        codes = self.model.encode(observations).cpu()
+        return self.cells(self.model.encode(observations).cpu())
+
+    def cells(self, codes: Tensor) -> Tensor:
+        """The same of codes (n, d)."""
         cells = [torch.from_numpy(space.cell(codes)) for space in self._spaces]
         return torch.stack(cells, dim=1) if cells else torch.zeros(len(codes), 0, dtype=torch.int64)
 
@@ -673,3 +681,37 @@ def _matched(states: ArrayLike | Tensor, codes: ArrayLike | Tensor,
             raise InputError(f"factor {factor.name!r} has attribute indices {labels[:, i].min()} to "
                              f"{labels[:, i].max()} in the states: expected 0 to {factor.size - 1}.")
     return labels.astype(np.int64), values
+
+
+# --- what benchmarks/subspaces.py has recorded --------------------------------------------------------------
+
+def ablation(network: str, path: str | Path | None = None) -> tuple[pd.DataFrame, dict]:
+    """Each variant that `benchmarks/subspaces.py` measured on a network: mean and spread over its repeats.
+
+    Args:
+        network: e.g. "ada-gvae_s0".
+        path: of the record (default: ours).
+
+    Returns:
+        A table (variants; columns: factors, "kept" and "repeats"), macro-F1 as "0.98 \u00b1 0.01", "kept" the share of
+        pictures in which another factor reads as before, averaged over the factors acted on; and the record itself.
+    """
+    path = Path(path or RECORDED)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: make it with python benchmarks/subspaces.py.")
+    networks = json.loads(path.read_text())["networks"]
+    if network not in networks:
+        raise suggest("network", network, networks)
+    record, rows = networks[network], {}
+    for name, repeats in record["variants"].items():
+        scores = np.array([repeat["macro_f1"] for repeat in repeats])
+        kept = [np.mean([share for share in repeat["kept"] if share is not None] or [math.nan]) for repeat in repeats]
+        rows[name] = [_spread(column) for column in scores.T] + [_spread(kept), len(repeats)]
+    return pd.DataFrame(rows, index=[*record["factors"], "kept", "repeats"]).T, record
+
+
+def _spread(values: ArrayLike) -> str:
+    """Mean, and standard deviation where there are several."""
+    values = np.asarray(values, dtype=np.float64)
+    told = f"{values.mean():.2f}"
+    return told if len(values) < 2 else f"{told} ± {values.std(ddof=1):.2f}"
