@@ -273,23 +273,33 @@ def release(folder: Path, *, root: Path = ROOT) -> list[str]:
 
 
 def _other_seeds(profile: str, root: Path) -> dict[Path, str]:
-    """Records of runs in `runs/own` that differ from the book's run in seed or model only, and are not stale.
+    """Records of runs in `runs/own` that differ from the book's run in seed, model or world of ours, and are not stale.
 
     `python -m inc_lib.run notebooks/04_e1_realism.ipynb --profile cpu -p seed 1` makes one: the tables show
     mean and spread over such runs.
     """
     own = root / "runs" / "own"
     texts = {}
+    ours = ("seed", "model", "dataset", "image_size")
+    stamps = [stamp for file in sorted(own.glob("*.ipynb")) if (stamp := pages.stamp_of(pages.load(file)))]
     for path in sources(root):
         source = pages.load(path)
-        for file in sorted(own.glob(f"{path.stem}-{profile}-*.ipynb")):
-            stamp = pages.stamp_of(pages.load(file))
-            free = {name: value for name, value in stamp["parameters"].items() if name in ("seed", "model")}
+        for stamp in stamps:
+            if stamp["chapter"] != path.stem or stamp["profile"] != profile or _yours(stamp, own):
+                continue
+            free = {name: value for name, value in stamp["parameters"].items() if name in ours}
             values = pages.expected(source, profile, root=root) | free
             if pages.depends_on(source, values, root=root) == stamp["depends_on"]:
                 texts |= {root / "results" / name: (own / "results" / name).read_text(encoding="utf-8")
                           for name in stamp["results"]}
     return texts
+
+
+def _yours(stamp: dict, own: Path) -> bool:
+    """Whether a run measured a reader's own data, whose numbers are theirs."""
+    records = [json.loads((own / "results" / name).read_text(encoding="utf-8")) for name in stamp["results"]
+               if (own / "results" / name).is_file()]
+    return any(record.get("provenance", {}).get("world_source") == "yours" for record in records)
 
 
 # -- command line ----------------------------------------------------------------------------------

@@ -710,7 +710,8 @@ def _code_digest() -> str:
     package = Path(__file__).resolve().parent
     files = sorted([*package.glob("models/*.py"), *package.glob("worlds/*.py"), package / "training.py",
                     package / "oracle.py", package / "cloning.py", package / "denoising.py",
-                    package / "composing.py", package / "composition.py", package / "detector.py"])
+                    package / "composing.py", package / "composition.py", package / "detector.py",
+                    package / "adversarial.py"])
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes() if file.is_file() else b"")

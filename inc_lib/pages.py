@@ -29,7 +29,7 @@ FORM = 1              # the normal form's version: raise it when `page` makes so
 STAMP = "inc-stamp"   # id and tag of the cell that shows the stamp
 
 # Modules that run, check and assemble chapters. No number depends on them: an edit here re-executes nothing.
-HOUSE = ("parameters.py", "pages.py", "run.py", "book.py", "tables.py")
+HOUSE = ("parameters.py", "pages.py", "run.py", "book.py", "tables.py", "sweep.py", "gpu.py")
 
 _LARGE = 256 * 2**20  # a data file over this is told by its size and time, not read whole
 
@@ -49,6 +49,9 @@ def depends_on(source: Mapping, values: Mapping[str, Any], *, root: Path = ROOT)
         blank lines or the HOUSE modules), `lock` (requirements.lock), `checkpoints` (files of `checkpoints/`
         whose world is named in the code or the parameters), `data` (the file or folder that `dataset` or
         `checkpoint` names) and `form`.
+
+    A chapter that reads few checkpoints of its world may name them in its metadata, `"inc": {"checkpoints":
+    ["{dataset}_{image_size}_{model}_s{seed}"]}`, with parameters in braces: then no other makes it stale.
     """
     code = [cell["source"] for cell in source["cells"] if cell["cell_type"] == "code"]
     own = parameters.tagged(source["cells"])["source"]
@@ -58,13 +61,15 @@ def depends_on(source: Mapping, values: Mapping[str, Any], *, root: Path = ROOT)
     lock = root / "requirements.lock"
     pins = [line.split("#")[0].strip() for line in lock.read_text().splitlines()] if lock.exists() else []
     named = "\n".join([*code, *map(str, values.values())])
+    own_files = [stem.format(**values) for stem in source.get("metadata", {}).get("inc", {}).get("checkpoints", [])]
     return {
         "cells": _digest([bare(cell) for cell in code if cell != own]),
         "parameters": _digest(dict(values)),
         "inc_lib": _digest(modules),
         "lock": _digest([pin for pin in pins if pin]),
         "checkpoints": _digest([(path.name, sha256(path)) for path in sorted((root / "checkpoints").glob("*"))
-                                if path.is_file() and path.name.split("_")[0] in named]),
+                                if path.is_file() and (path.stem in own_files if own_files else
+                                                       path.name.split("_")[0] in named)]),
         "data": _digest([_manifest(Path(values[name])) for name in ("dataset", "checkpoint")
                          if values.get(name) and Path(values[name]).exists()]),
         "form": str(FORM),

@@ -24,8 +24,8 @@ INJECTED = "injected-parameters"  # papermill's own tag; never stored in a sourc
 
 # What most chapters call their parameters. A profile may hold these and what any chapter beside it declares.
 COMMON = ("profile", "dataset", "image_size", "model", "checkpoint", "train_steps", "n_observations",
-          "n_generated", "n_boosting", "n_drawn", "n_seeds", "n_steps", "live_steps", "oracle_steps", "seed",
-          "device")
+          "n_generated", "n_boosting", "n_drawn", "n_models", "n_seeds", "n_steps", "live_steps",
+          "oracle_steps", "seed", "device")
 
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict,
           "None": type(None)}

@@ -1494,6 +1494,38 @@ def dots(values: Mapping[str, Sequence[float]], *, xlabel: str,
 
 
 @_styled
+def agreement(groups: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, xlabel: str, ylabel: str,
+              marked: Mapping[str, tuple[float, float]] | None = None) -> Figure:
+    """Two scores of the same things, each a point, a colour and a marker for each group; the diagonal dashed.
+
+    Args:
+        groups: name -> (x, y), both of shape (n,) and in [0, 1].
+        marked: points with a name of their own, ringed: name -> (x, y).
+    """
+    figure = _figure(4.6)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
+    parts = []
+    for k, (name, (x, y)) in enumerate(groups.items()):
+        axes.plot(x, y, MARKERS[k % len(MARKERS)], color=SERIES[k % len(SERIES)], markersize=7, label=name,
+                  markeredgecolor=PAPER, markeredgewidth=0.7, linestyle="none")
+        if len(x):
+            parts.append(f"{name}: {len(x)} points, {xlabel} {min(x):.2f} to {max(x):.2f}, {ylabel} {min(y):.2f} to "
+                         f"{max(y):.2f}")
+    for name, (x, y) in (marked or {}).items():
+        axes.plot([x], [y], "o", color=INK, markersize=13, markerfacecolor="none", markeredgewidth=1.4)
+        axes.annotate(name, (x, y), xytext=(-10, -16), textcoords="offset points", ha="right", fontsize=10, color=INK)
+        parts.append(f"{name} at {x:.2f} and {y:.2f}")
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.grid(True)
+    axes.legend(loc="upper left", handletextpad=0.2)
+    return _finish(figure, f"{ylabel} against {xlabel}. {'; '.join(parts)}.")
+
+
+@_styled
 def sizes(counts: Any, names: Sequence[str], *, xlabel: str = "observations") -> Figure:
     """How many observations each cluster holds."""
     counts = _array(counts).astype(float)

@@ -138,9 +138,11 @@ class Run:
 
     Args:
         network: with `loss(batch, noise generator)` that gives the loss and its parts by name. One with
-            `after_step()` has it called after each step of the optimiser.
-        settings: how it is trained, with "steps", "seed", "learning_rate" and "decay"; goes into the provenance,
-            and a folder is resumed only by a run with the same ones (`steps` may differ).
+            `after_step()` has it called after each step of the optimiser. Weights that get no gradient in a step are
+            left alone by it, as is what Adam remembers of them: so two players can take turns (`models.dls.Game`).
+        settings: how it is trained, with "steps", "seed", "learning_rate" and "decay", and "betas" where Adam's are
+            not the usual ones; goes into the provenance, and a folder is resumed only by a run with the same ones
+            (`steps` may differ).
         folder: where state and pictures go; None keeps nothing.
         device: "auto", "cpu" or "cuda".
         precision: as Lightning Fabric names it; None takes bf16 where the processor multiplies it natively.
@@ -161,7 +163,12 @@ class Run:
         fabric = self.fabric
         self.folder = Path(folder) if folder else None
         network.to(memory_format=memory_format)
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=settings["learning_rate"], fused=True)
+        self.optimizer = torch.optim.Adam(
+            network.parameters(),
+            lr=settings["learning_rate"],
+            betas=tuple(settings.get("betas", (0.9, 0.999))),
+            fused=True,
+        )
         self.wrapped, self.wrapped_optimizer = fabric.setup(network, self.optimizer)
         self.wrapped.mark_forward_method("loss")
         self._after_step = getattr(network, "after_step", None)

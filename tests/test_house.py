@@ -28,13 +28,15 @@ def pins(name: str) -> dict[str, str]:
 @pytest.mark.parametrize("line", [line for line in ASKED if not line.startswith("inc-lib")])
 def test_what_is_asked_for_is_pinned_within_its_range(line):
     wanted = Requirement(line)
-    version = pins("requirements.lock")[canonicalize_name(wanted.name)]
+    of_a_cluster = line in PROJECT["project"]["optional-dependencies"]["cluster"]
+    lock = "requirements-cluster.lock" if of_a_cluster else "requirements.lock"
+    version = pins(lock)[canonicalize_name(wanted.name)]
     assert wanted.specifier.contains(version), f"{line} is pinned to {version}: write the locks anew"
 
 
 def test_the_books_lock_is_a_part_of_the_lock_without_torch():
     book, everything = pins("requirements-book.lock"), pins("requirements.lock")
-    assert book.items() <= everything.items()
+    assert book.items() <= everything.items() <= pins("requirements-cluster.lock").items()
     assert not {"torch", "numpy", "papermill", "snakemake"} & set(book) and "torchvision" not in everything
 
 

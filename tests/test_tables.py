@@ -105,6 +105,16 @@ def test_a_chapter_that_averages_over_seeds_itself_says_over_how_many(tmp_path):
     assert "policy, cpu, 3 seeds" in tables.results_markdown(tmp_path)
 
 
+def test_clusters_of_a_set_stand_beside_the_paper_s_only_if_it_is_that_set(tmp_path):
+    numbers = {"dls_test_purity": 0.7, "dls_test_nmi": 0.6, "dls_kmeans_purity": 0.5, "dls_n_seeds": 5}
+    for dataset in ("pendigits", "digits"):
+        write(tmp_path, "12_dls_clustering", numbers, dataset=dataset, model="dls",
+              provenance={"world_source": "published"})
+    text = tables.results_markdown(tmp_path)
+    assert text.count("0.847") == 1 and "best of five by purity" in text and "5 seeds" in text
+    assert text.count("| k-means | 0.50 |") == 2
+
+
 def test_every_table_says_how_to_run_it_again(three_seeds):
     write(three_seeds, "06_e3_partitioning", {"purity_kde_shape": 0.98, "nmi_kde_shape": 0.97,
                                               "purity_kmeans_shape": 0.8, "bound_explicit_f1_shape": 0.99})

@@ -1,4 +1,4 @@
-"""Write requirements.lock and requirements-book.lock: exact pins of what pyproject.toml asks for.
+"""Write requirements.lock, -book.lock and -cluster.lock: exact pins of what pyproject.toml asks for.
 
 Install by the ranges first (`pip install -e .[test]`), see the tests pass, then `python workflow/lock.py`.
 What is installed but not asked for is left out. Local version tags (`+cpu`) are dropped: the plain version is
@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
+LOCKED = ("run", "book", "test")  # what everybody installs; other extras are for those who ask for them
 
 
 def closure(requirements: Iterable[str]) -> dict[str, str]:
@@ -38,9 +39,14 @@ def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
     build = [*project["build-system"]["requires"], "pip"]
-    everything = [*project["project"]["dependencies"], *sum(extras.values(), []), *build]
-    for name, wanted in {"requirements.lock": everything,
-                         "requirements-book.lock": [*extras["book"], *build]}.items():
+    everything = [*project["project"]["dependencies"], *sum((extras[name] for name in LOCKED), []), *build]
+    wanted_by = {"requirements.lock": everything, "requirements-book.lock": [*extras["book"], *build]}
+    try:
+        closure(extras["cluster"])
+        wanted_by["requirements-cluster.lock"] = [*everything, *extras["cluster"]]
+    except metadata.PackageNotFoundError as error:
+        print(f"requirements-cluster.lock stays as it is: {error.name} is not installed")
+    for name, wanted in wanted_by.items():
         pins = {package: version for package, version in closure(wanted).items() if package != "pip"}
         python = ".".join(map(str, sys.version_info[:2]))
         header = [f"# Exact pins, written by workflow/lock.py under Python {python}.",

@@ -20,6 +20,10 @@ train --steps 84000 --pairs 1 --beta 1 --decay 0.1 --start-from $runs/phase4 --f
 
 train --model beta-tcvae --steps 25000 --decay 0.2 --release
 
+# The composition task, on two worlds: 50 and 29 minutes.
+train --model comp-wae --steps 20000 --decay 0.2 --release
+train --world mpi3d-twin --model comp-wae --steps 12000 --decay 0.2 --release
+
 # Real pedestrians, where INC_DATA holds them: six policies for chapter 8, some four minutes each.
 for seed in 0 1 2; do
     for holes in "" --holes; do
@@ -35,6 +39,9 @@ OMP_NUM_THREADS=1 "$python" -m inc_lib.detector train --steps 2500 --release
 for world in mnist fashion-mnist; do
     train --world $world --model beta-tcvae --beta 4 --steps 3000 --decay 0.2 --release
 done
+
+# Pen strokes, for chapter 12: five models side by side, some six minutes.
+OMP_NUM_THREADS=1 "$python" -m inc_lib.adversarial --dataset pendigits --steps 4000 --members 5 --release
 
 # Four of eight classes, for chapter 10: two oracles and three generators, some five minutes each.
 for values in "" -3; do

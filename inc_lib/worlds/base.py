@@ -162,6 +162,17 @@ class World:
         target = reference.scatter(1, query[:, None], command.gather(1, query[:, None]))
         return reference, command, target, query
 
+    def tells_apart(self, factor: int) -> bool:
+        """Whether any two attributes of a factor (its column) give different images in every state."""
+        return True
+
+    def alike(self, factor: int, a: Tensor, b: Tensor, states: Tensor) -> Tensor:
+        """Which attributes a and b (n,) of a factor cannot be told apart where all else is as in states (n, M): bool.
+
+        Equal ones; in some worlds also others, such as the quarter turns of a square.
+        """
+        return a == b
+
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The whole grid in order, streamed as (observations, states)."""
         for start in range(0, self.n_states, batch_size):

@@ -21,6 +21,7 @@ ANGLES = tuple(
     2 * math.pi * i / 39 for i in range(40)
 )  # the published grid counts 0 and 2 pi as two attributes
 POSITIONS = tuple(i / 31 for i in range(32))
+SYMMETRY = (4, 2, 1)  # of square, ellipse, heart: turns by a quarter, a half, a whole change nothing
 EXTENT = 0.17  # half of a sprite's side at scale 1, in units of the image
 MARGIN = 0.25  # sprites at position 0 or 1 stay inside the image at every angle
 
@@ -54,6 +55,22 @@ class DSpritesTwin(World):
         ]
         centres = (torch.arange(image_size, device=self.device) + 0.5) / image_size
         self._rows, self._columns = torch.meshgrid(centres, centres, indexing="ij")
+
+    def tells_apart(self, factor: int) -> bool:
+        """All but orientations: a square looks the same after a quarter turn."""
+        return self.factors[factor].name != "orientation"
+
+    def alike(self, factor: int, a: Tensor, b: Tensor, states: Tensor) -> Tensor:
+        """Equal, or orientations that the shape's symmetry hides.
+
+        The period in steps of the grid, 39 over the symmetry's order, need not be whole: nearest counts, half a step
+        or less. Angles 0 and 39 are the same for every shape.
+        """
+        if self.tells_apart(factor):
+            return a == b
+        period = (len(ANGLES) - 1) / torch.tensor(SYMMETRY, device=states.device)[states[:, 1]].double()
+        apart = (a - b).double().abs() % period
+        return torch.minimum(apart, period - apart) <= 0.5
 
     def render(self, states: Tensor) -> Tensor:
         """Observations (n, 1, image_size, image_size), each pixel 0 or 1, of states (n, 6)."""
