@@ -93,7 +93,8 @@ def run(name, world, kind, seed, repeats, n_observations, n):
     pictures, truth = c.world.sample(3000, c.generator_for("ceiling"))
     rebuilt = scoring.score_observations(c.oracle, network.decode(network.encode(pictures)), truth)
     return {"world": world, "model": kind, "seed": seed, "factors": [f.name for f in factors],
-            "attributes": [f.size for f in factors], "n_observations": n_observations, "n_per_attribute": n, "n_footprint": FOOTPRINT,
+            "attributes": [f.size for f in factors], "n_observations": n_observations, "n_per_attribute": n,
+            "n_footprint": FOOTPRINT,
             "repeats": repeats, "reconstructed": [s.macro_f1 for s in rebuilt],
             "dimensions": [list(map(int, own)) for own in subspaces.find_dimensions(states, codes, factors)],
             "variants": collected}
