@@ -72,7 +72,8 @@ def measure(network, found, judge, codes, n, seed):
 
 def run(name, world, kind, seed, repeats, n_observations, n):
     """All variants on one network."""
-    c = chapter.start(chapter="subspaces", profile="cpu", dataset=world, image_size=32, seed=seed, n_observations=n_observations)
+    c = chapter.start(chapter="subspaces", profile="cpu", dataset=world, image_size=32, seed=seed,
+                      n_observations=n_observations)
     network = c.release(kind)
     if network is None:
         print(f"{name}: no checkpoint, left out", file=sys.stderr)

@@ -212,8 +212,9 @@ def _halve(values: NDArray[np.float32], rows: NDArray[np.int64], parts: int) -> 
     if parts == 1 or len(rows) < 2:
         return [rows]
     centred = values[rows] - values[rows].mean(axis=0)
-    along = centred @ np.linalg.eigh(centred.T @ centred)[1][:, -1]
-    order = rows[np.argsort(along * (1 if along[np.abs(along).argmax()] > 0 else -1), kind="stable")]
+    direction = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+    along = centred @ (direction * np.sign(direction[np.abs(direction).argmax()]))  # an eigenvector has no sign
+    order = rows[np.argsort(along, kind="stable")]
     first = parts // 2
     cut = round(len(rows) * first / parts)
     return _halve(values, order[:cut], first) + _halve(values, order[cut:], parts - first)

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from inc_lib import actions, clustering, scoring, subspaces
+from inc_lib import (
+    actions,
+    clustering,
+    joint_partitions,
+    reading_back,
+    scoring,
+    subspace_tables,
+    subspaces,
+    unlabelled_subspaces,
+)
 from inc_lib.errors import InputError
 from inc_lib.worlds import Factor
 
@@ -70,6 +79,18 @@ def test_a_code_of_its_own_is_found_alone_and_noise_never():
     assert subspaces.find_dimensions(states, codes, factors) == [(1,), ()]
 
 
+def test_a_copy_of_a_telling_code_is_chosen_too():
+    rng = np.random.default_rng(0)
+    states = rng.integers(0, 4, (3000, 1))
+    codes = np.column_stack([states[:, 0] + 0.1 * rng.standard_normal(3000), rng.standard_normal(3000),
+                             states[:, 0] + 0.2 * rng.standard_normal(3000)])
+    factor = (Factor("a", ("0", "1", "2", "3"), "categorical"),)
+    assert subspaces.find_dimensions(states, codes, factor) == [(0, 2)]
+    assert subspaces.find_dimensions(states, codes, factor, alone=1.0) == [(0,)]
+    with pytest.raises(InputError, match="gain 0"):
+        subspaces.find_dimensions(states, codes, factor, gain=0)
+
+
 def test_a_constant_factor_and_few_observations_have_no_codes():
     factor = (Factor("a", ("0", "1"), "categorical"),)
     assert subspaces.find_dimensions(np.zeros((500, 1), dtype=int), np.random.default_rng(0).random((500, 2)),
@@ -99,31 +120,31 @@ def pure(partition, values, labels):
 @pytest.mark.parametrize("method", ["modes", "hdbscan"])
 def test_every_heap_of_a_rotated_grid_is_a_cell(method):
     states, codes, _ = rotated_grid()
-    partition = subspaces.partition_jointly(codes[:, :2], method=method)
+    partition = joint_partitions.partition_jointly(codes[:, :2], method=method)
     assert pure(partition, codes[:, :2], states[:, 0] * 5 + states[:, 1])
 
 
 def test_angle_parts_the_arms_of_a_star():
     states, codes, _ = star()
-    assert pure(subspaces.partition_jointly(codes, method="angle"), codes, states[:, 0])
+    assert pure(joint_partitions.partition_jointly(codes, method="angle"), codes, states[:, 0])
 
 
 def test_one_heap_is_one_cell_by_every_method():
     values = np.random.default_rng(0).standard_normal((1500, 2)).astype(np.float32)
-    assert subspaces.partition_jointly(values).size == 1
-    assert subspaces.partition_jointly(values, method="whole").size == 1
-    assert subspaces.partition_jointly(values, method="mixture").size == 1
+    assert joint_partitions.partition_jointly(values).size == 1
+    assert joint_partitions.partition_jointly(values, method="whole").size == 1
+    assert joint_partitions.partition_jointly(values, method="mixture").size == 1
 
 
 def test_in_one_dimension_valleys_are_the_papers():
     states, codes, _ = rotated_grid(degrees=0)
-    own = subspaces.partition_jointly(codes[:, :1])
+    own = joint_partitions.partition_jointly(codes[:, :1])
     assert own.size == actions.find_partitions(codes[:, :1]).sizes[0] == 5
 
 
 def test_without_valleys_equal_masses_are_quantiles():
     values = np.random.default_rng(0).random((3000, 1)).astype(np.float32)
-    partition = subspaces.partition_jointly(values, method="whole", resolution=10)
+    partition = joint_partitions.partition_jointly(values, method="whole", resolution=10)
     assert np.bincount(partition.labels).tolist() == [300] * 10
     edges = np.quantile(values, np.arange(1, 10) / 10)
     assert np.mean(partition.assign(values) == np.searchsorted(edges, values[:, 0])) > 0.998
@@ -132,13 +153,13 @@ def test_without_valleys_equal_masses_are_quantiles():
 def test_a_cell_gets_as_many_parts_as_its_mass_asks_for():
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(0, 0.1, 3000), rng.normal(5, 0.1, 1000)])[:, None].astype(np.float32)
-    partition = subspaces.partition_jointly(values, resolution=8)
+    partition = joint_partitions.partition_jointly(values, resolution=8)
     assert np.bincount(partition.labels).tolist() == [500] * 8
 
 
 def test_few_codes_and_equal_codes_are_one_cell():
-    assert subspaces.partition_jointly(np.zeros((50, 2), dtype=np.float32)).size == 1
-    assert subspaces.partition_jointly(np.random.default_rng(0).random((3, 2))).size == 1
+    assert joint_partitions.partition_jointly(np.zeros((50, 2), dtype=np.float32)).size == 1
+    assert joint_partitions.partition_jointly(np.random.default_rng(0).random((3, 2))).size == 1
 
 
 @pytest.mark.parametrize(("options", "told"), [
@@ -146,12 +167,16 @@ def test_few_codes_and_equal_codes_are_one_cell():
     ({"resolution": 1000}, "from 1 to 20"), ({"resolution": "stated"}, "resolution 'stated'")])
 def test_what_cannot_be_cut_is_said(options, told):
     with pytest.raises(InputError, match=told):
-        subspaces.partition_jointly(np.random.default_rng(0).random((100, 2)), **options)
+        joint_partitions.partition_jointly(np.random.default_rng(0).random((100, 2)), **options)
 
 
-def test_an_angle_needs_two_codes():
-    with pytest.raises(InputError, match="needs two codes, found 3"):
-        subspaces.partition_jointly(np.random.default_rng(0).random((100, 3)), method="angle")
+def test_an_angle_is_taken_in_the_plane_of_most_variance_and_needs_one():
+    states, codes, _ = star()
+    thin = np.column_stack([codes, 0.01 * np.random.default_rng(0).standard_normal(len(codes))]).astype(np.float32)
+    assert pure(joint_partitions.partition_jointly(thin, method="angle"), thin, states[:, 0])
+    one = thin[:, :1]
+    assert np.array_equal(joint_partitions.partition_jointly(one, method="angle").labels,
+                          joint_partitions.partition_jointly(one).labels)
 
 
 # --- actions ------------------------------------------------------------------------------------------------
@@ -176,6 +201,15 @@ def test_an_action_sets_its_attribute_and_keeps_the_other_factor(make):
         kept = [f.present(acted)[f.present(codes[:300])] for f in found.of(other)]
         assert torch.cat(kept).double().mean() > 0.99
         assert (acted[:, 2:] == codes[:300, 2:]).all()
+
+
+def test_factors_that_can_be_read_are_replaced_together_and_others_are_left_alone():
+    dimensions = [(0, 1), (1, 2), (2, 3), (5,), ()]
+    assert subspaces._together(0, dimensions, {0, 1, 2, 3}) == ([1, 2], [0, 1, 2, 3])
+    assert subspaces._together(0, dimensions, {0, 2, 3}) == ([], [0, 1])      # who cannot be read cannot be kept
+    assert subspaces._together(1, dimensions, {0, 2}) == ([0, 2], [1, 2])     # its own codes, by rows that keep others
+    assert subspaces._together(3, dimensions, {0, 1, 2, 3}) == ([], [5])
+    assert subspaces._together(4, dimensions, {0, 1, 2, 3}) == ([], [])
 
 
 def test_any_row_keeps_the_other_factor_by_luck_only():
@@ -235,8 +269,8 @@ def test_the_typical_half_lies_nearer_to_the_median():
     states, codes, factors = rotated_grid()
     half, whole = (subspaces.find_subspace_actions(states, codes, factors, typical=share) for share in (0.5, 1.0))
     assert sum(len(f.rows) for f in half.actions) == pytest.approx(sum(len(f.rows) for f in whole.actions) / 2, rel=0.1)
-    row = half.of(0)[0].rows
-    assert set(row) <= set(whole.of(0)[0].rows)
+    rows = [{tuple(row) for row in found.of(0)[0].rows.tolist()} for found in (half, whole)]
+    assert rows[0] < rows[1]
 
 
 def test_the_same_generator_gives_the_same_draws():
@@ -276,9 +310,9 @@ def test_without_labels_codes_that_tell_of_one_another_are_one_factor():
     rng = np.random.default_rng(1)
     alone = (rng.integers(0, 3, len(codes)) + 0.05 * rng.standard_normal(len(codes))).astype(np.float32)
     flat = rng.standard_normal(len(codes)).astype(np.float32)
-    found = subspaces.find_unlabelled(np.column_stack([codes, alone, flat]))
+    found = unlabelled_subspaces.find_unlabelled(np.column_stack([codes, alone, flat]))
     assert [(f.name, f.size) for f in found.factors] == [("codes 0, 1", 18), ("code 2", 3)]
-    reader = subspaces.CellReader(Identity(), found)
+    reader = unlabelled_subspaces.CellReader(Identity(), found)
     assert reader.sizes == (18, 3) and reader.factor_index("code 2") == 1
     score = scoring.score_clusters(Identity(), found, reader, 20, factor=0,
                                    codes=torch.from_numpy(np.column_stack([codes, alone, flat])),
@@ -287,34 +321,68 @@ def test_without_labels_codes_that_tell_of_one_another_are_one_factor():
 
 
 def test_codes_without_cells_have_no_factors():
-    found = subspaces.find_unlabelled(np.random.default_rng(0).standard_normal((2000, 3)))
+    found = unlabelled_subspaces.find_unlabelled(np.random.default_rng(0).standard_normal((2000, 3)))
     assert found.factors == () and found.actions == ()
-    assert subspaces.CellReader(Identity(), found).predict(torch.zeros(4, 3, 1, 1)).shape == (4, 0)
+    assert unlabelled_subspaces.CellReader(Identity(), found).predict(torch.zeros(4, 3, 1, 1)).shape == (4, 0)
 
 
 def test_what_a_timid_encoder_wants_is_drawn_farther_out():
     codes = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
     codes[:, 2] *= 1e-3  # asleep
-    found = subspaces.drawn_where_read(Timid(), codes, n_steps=1)
+    found = reading_back.drawn_where_read(Timid(), codes, n_steps=1, neighbours=1)
     assert torch.allclose(found[:, :2], 1.2 * codes[:, :2], atol=1e-5) and torch.equal(found[:, 2], codes[:, 2])
-    assert torch.allclose(subspaces.drawn_where_read(Timid(), codes, n_steps=20)[:, :2], codes[:, :2] / 0.8, atol=1e-4)
-    assert torch.equal(subspaces.drawn_where_read(Identity(), codes), codes)
+    longer = reading_back.drawn_where_read(Timid(), codes, n_steps=20, neighbours=1)
+    assert torch.allclose(longer[:, :2], codes[:, :2] / 0.8, atol=1e-4)
+    assert torch.equal(reading_back.drawn_where_read(Identity(), codes), codes)
+
+
+def test_what_one_picture_wants_is_averaged_away_and_what_all_want_stays():
+    rng = np.random.default_rng(0)
+    codes = torch.from_numpy(rng.standard_normal((2000, 2)).astype(np.float32))
+    noise = torch.from_numpy(rng.standard_normal((2000, 2)).astype(np.float32))
+
+    class Noisy(Identity):
+        def encode(self, observations):
+            return observations[:, :, 0, 0] - 0.5 - noise[:len(observations)]
+
+    found = reading_back.drawn_where_read(Noisy(), codes, [[0]], n_steps=1, neighbours=100)
+    assert torch.equal(found[:, 1], codes[:, 1])  # in no subspace
+    assert (found[:, 0] - codes[:, 0] - 0.5).abs().max() < 0.4
+    with pytest.raises(InputError, match="neighbours 0"):
+        reading_back.drawn_where_read(Identity(), codes, neighbours=0)
+
+
+def test_codes_of_one_subspace_are_corrected_together_where_they_lie():
+    """h(G(.)) shortens what is far out by a fifth: the mean of the neighbours in *both* codes finds it."""
+    codes = torch.randn(3000, 2, generator=torch.Generator().manual_seed(0))
+    found = reading_back.drawn_where_read(Timid(), codes, [[0, 1]], n_steps=3, neighbours=10)
+    inner = codes.norm(dim=1) < 1.5
+    assert (found - codes / 0.8)[inner].abs().mean() < 0.05 < (codes / 0.8 - codes)[inner].abs().mean()
 
 
 def test_a_perfect_reader_reads_any_resolution_and_a_timid_one_few():
     codes = torch.rand(2000, 1, generator=torch.Generator().manual_seed(0))
-    assert subspaces.readable(Identity(), codes, 0, [1, 5, 50]) == [1.0, 1.0, 1.0]
-    one, two, ten = subspaces.readable(Timid(), codes, 0, [1, 2, 10])
+    assert reading_back.came_back(Identity(), codes, 0, [1, 5, 50]) == [1.0, 1.0, 1.0]
+    one, two, ten = reading_back.came_back(Timid(), codes, 0, [1, 2, 10])
     assert one == 1.0 and two == pytest.approx(0.875, abs=0.02) and ten < 0.3  # 0.8 z < 1/2 up to z = 5/8
+
+
+def test_the_finest_resolution_is_the_largest_that_comes_back():
+    codes = torch.rand(2000, 1, generator=torch.Generator().manual_seed(0))
+    assert reading_back.finest_resolution(Identity(), codes, 0, [2, 30, 8]) == 30
+    assert reading_back.finest_resolution(Timid(), codes, 0, [2, 8]) == 1
+    assert reading_back.finest_resolution(Timid(), codes, 0, [2, 8], least=0.8) == 2
+    with pytest.raises(InputError, match="least 0"):
+        reading_back.finest_resolution(Timid(), codes, 0, [2], least=0)
 
 
 def test_the_record_is_a_table(tmp_path):
     path = tmp_path / "record.json"
     repeats = [{"macro_f1": [0.5, 1.0], "kept": [None, 0.8]}, {"macro_f1": [0.7, 1.0], "kept": [None, 1.0]}]
     path.write_text(json.dumps({"networks": {"n": {"factors": ["a", "b"], "variants": {"paper": repeats}}}}))
-    table, record = subspaces.ablation("n", path)
+    table, record = subspace_tables.ablation("n", path)
     assert table.loc["paper"].tolist() == ["0.60 ± 0.14", "1.00 ± 0.00", "0.90 ± 0.14", 2]
     with pytest.raises(InputError, match="unknown network 'm'"):
-        subspaces.ablation("m", path)
+        subspace_tables.ablation("m", path)
     with pytest.raises(InputError, match="python benchmarks/subspaces.py"):
-        subspaces.ablation("n", tmp_path / "none.json")
+        subspace_tables.ablation("n", tmp_path / "none.json")
