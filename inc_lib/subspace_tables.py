@@ -12,7 +12,20 @@ from numpy.typing import ArrayLike
 from .errors import InputError, suggest
 from .files import ROOT
 
+WAYS = {"paper": "the paper's procedure", "paper, these dimensions": "the same, on our codes",
+        "subspaces": "all steps", "one code": "one code a factor", "cut alone": "no equal-mass division",
+        "quantiles alone": "no valleys, equal mass only", "any row": "no conditional draw",
+        "uncorrected": "not corrected", "corrected by picture": "corrected picture by picture",
+        "all rows": "all rows, not the typical half"}
+CUTS = {"subspaces": "peaks of the joint density", "angle": "density along the angle", "hdbscan": "HDBSCAN",
+        "mean shift": "mean shift", "mixture": "Gaussian mixture by BIC", "quantiles alone": "no cut"}
 RECORDED = ROOT / "results" / "benchmarks" / "subspaces.json"
+
+
+def recorded(path: str | Path | None = None) -> list[str]:
+    """The networks that were measured; [] where nothing was."""
+    path = Path(path or RECORDED)
+    return list(json.loads(path.read_text())["networks"]) if path.is_file() else []
 
 
 def ablation(network: str, path: str | Path | None = None) -> tuple[pd.DataFrame, dict]:
@@ -38,6 +51,32 @@ def ablation(network: str, path: str | Path | None = None) -> tuple[pd.DataFrame
         kept = [np.mean([share for share in repeat["kept"] if share is not None] or [math.nan]) for repeat in repeats]
         rows[name] = [_spread(column) for column in scores.T] + [_spread(kept), len(repeats)]
     return pd.DataFrame(rows, index=[*record["factors"], "kept", "repeats"]).T, record
+
+
+def steps(table: pd.DataFrame) -> pd.DataFrame:
+    """Of `ablation`, the rows that leave out one step each, in words."""
+    return table.loc[[way for way in WAYS if way in table.index]].rename(WAYS)
+
+
+def cuts(record: dict) -> pd.DataFrame:
+    """Of a network's record, each way of cutting a subspace: alone, and followed by parts of equal mass.
+
+    Returns:
+        Rows (way, "alone" or "then equal masses"); columns: macro-F1 of each factor that has several codes, or shares
+        its own, and the number of cells of each subspace, in the first repeat.
+    """
+    used = [code for own in record["dimensions"] for code in own]
+    mixed = [i for i, own in enumerate(record["dimensions"]) if len(own) > 1 or any(used.count(d) > 1 for d in own)]
+    rows = {}
+    for way, told in CUTS.items():
+        for after, name in (("alone", "cut alone" if way == "subspaces" else f"{way} alone"),
+                            ("then equal masses", way)):
+            if name in record["variants"]:
+                scores = np.array([repeat["macro_f1"] for repeat in record["variants"][name]])
+                cells = record["variants"][name][0]["cells"]
+                rows[told, after] = [_spread(scores[:, i]) for i in mixed] + [
+                    "; ".join(f"{n} on {at}" for at, n in cells.items() if "," in at)]
+    return pd.DataFrame(rows, index=[*(record["factors"][i] for i in mixed), "cells"]).T
 
 
 def _spread(values: ArrayLike) -> str:
