@@ -706,15 +706,13 @@ def _fingerprint(dataset: str) -> list[Any]:
 
 @functools.cache
 def _code_digest() -> str:
-    """Digest of the code that a trained model depends on."""
+    """Digest of the code that a trained model depends on: models, worlds, and every module that starts a training."""
     package = Path(__file__).resolve().parent
-    files = sorted([*package.glob("models/*.py"), *package.glob("worlds/*.py"), package / "training.py",
-                    package / "oracle.py", package / "cloning.py", package / "denoising.py",
-                    package / "composing.py", package / "composition.py", package / "detector.py",
-                    package / "adversarial.py"])
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes() if file.is_file() else b"")
+    for file in sorted({*package.rglob("*.py")} - {Path(__file__).resolve()}):
+        code = file.read_bytes()
+        if file.parent.name in ("models", "worlds") or b"Run(" in code or b"._folder(" in code:
+            digest.update(code)
     return digest.hexdigest()
 
 

@@ -16,6 +16,8 @@ import re
 import tempfile
 import tokenize
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,13 @@ import nbformat
 from . import parameters
 from .errors import InputError
 from .files import ROOT, sha256
+from .reach import reached
 
 FORM = 1              # the normal form's version: raise it when `page` makes something else of a run
 STAMP = "inc-stamp"   # id and tag of the cell that shows the stamp
 
 # Modules that run, check and assemble chapters. No number depends on them: an edit here re-executes nothing.
-HOUSE = ("parameters.py", "pages.py", "run.py", "book.py", "tables.py", "sweep.py", "gpu.py")
+HOUSE = ("parameters.py", "pages.py", "reach.py", "run.py", "book.py", "tables.py", "sweep.py", "gpu.py")
 
 _LARGE = 256 * 2**20  # a data file over this is told by its size and time, not read whole
 
@@ -45,19 +48,19 @@ def depends_on(source: Mapping, values: Mapping[str, Any], *, root: Path = ROOT)
         root: the project.
 
     Returns:
-        Digests of `cells` (code, in order), `parameters`, `inc_lib` (its code; not comments, docstrings,
-        blank lines or the HOUSE modules), `lock` (requirements.lock), `checkpoints` (files of `checkpoints/`
-        whose world is named in the code or the parameters), `data` (the file or folder that `dataset` or
-        `checkpoint` names) and `form`.
+        Digests of `cells` (code, in order), `parameters`, `inc_lib` (the modules that the cells reach by imports;
+        not comments, docstrings, blank lines or the HOUSE modules), `lock` (requirements.lock), `checkpoints`
+        (files of `checkpoints/` whose world is named in the code or the parameters), `data` (the file or folder
+        that `dataset` or `checkpoint` names) and `form`.
 
     A chapter that reads few checkpoints of its world may name them in its metadata, `"inc": {"checkpoints":
-    ["{dataset}_{image_size}_{model}_s{seed}"]}`, with parameters in braces: then no other makes it stale.
+    ["{dataset}_{image_size}_{model}_s*"]}`, with parameters in braces and wildcards: then no other makes it stale.
     """
     code = [cell["source"] for cell in source["cells"] if cell["cell_type"] == "code"]
     own = parameters.tagged(source["cells"])["source"]
     package = root / "inc_lib"
-    modules = [(path.relative_to(package).as_posix(), bare(path.read_text(encoding="utf-8")))
-               for path in sorted(package.rglob("*.py")) if path.relative_to(package).as_posix() not in HOUSE]
+    modules = [(path.relative_to(package).as_posix(), _bare_file(path, path.stat().st_mtime_ns))
+               for path in reached(code, package, apart=HOUSE)]
     lock = root / "requirements.lock"
     pins = [line.split("#")[0].strip() for line in lock.read_text().splitlines()] if lock.exists() else []
     named = "\n".join([*code, *map(str, values.values())])
@@ -68,8 +71,8 @@ def depends_on(source: Mapping, values: Mapping[str, Any], *, root: Path = ROOT)
         "inc_lib": _digest(modules),
         "lock": _digest([pin for pin in pins if pin]),
         "checkpoints": _digest([(path.name, sha256(path)) for path in sorted((root / "checkpoints").glob("*"))
-                                if path.is_file() and (path.stem in own_files if own_files else
-                                                       path.name.split("_")[0] in named)]),
+                                if path.is_file() and (any(fnmatchcase(path.stem, own) for own in own_files)
+                                                       if own_files else path.name.split("_")[0] in named)]),
         "data": _digest([_manifest(Path(values[name])) for name in ("dataset", "checkpoint")
                          if values.get(name) and Path(values[name]).exists()]),
         "form": str(FORM),
@@ -107,6 +110,11 @@ def bare(code: str) -> str:
     for (first, start), (last, end) in reversed(spans):
         lines[first - 1:last] = [lines[first - 1][:start] + lines[last - 1][end:]]
     return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+@lru_cache(maxsize=512)
+def _bare_file(path: Path, changed: int) -> str:  # changed: a file that was edited since is read again
+    return bare(path.read_text(encoding="utf-8"))
 
 
 def _digest(value: Any) -> str:

@@ -1154,6 +1154,9 @@ def score_panel(scores: Any, *, beside: Any = None, beside_name: str = "paper", 
     tall = 0.36 if others is None else 0.52
     narrow = _text_width(columns, 11) > cell - 0.08
     labels = [label.replace(" ", "\n") if narrow else label for label in columns]
+    words = [word for label in labels for word in label.split("\n")]
+    small = 11 if _text_width(words, 11) <= cell - 0.06 else 9
+    cell = max(cell, _text_width(words, small) + 0.06)  # a long word makes the figure wider, not illegible
     note = " ".join(filter(None, [note, others is not None and f"Small: {beside_name}."]))
     foot = 0.28 if note else 0.02
     height = 0.2 * (1 + max(label.count("\n") for label in labels)) + 0.15 + tall * len(rows) + foot
@@ -1180,6 +1183,7 @@ def score_panel(scores: Any, *, beside: Any = None, beside_name: str = "paper", 
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(labelsize=11, pad=4)
+    axes.tick_params(axis="x", labelsize=small)
     _plain(axes)
     if note:
         figure.text(0, 0.04, note, fontsize=9.5, color=MUTED)
@@ -1191,7 +1195,8 @@ def score_panel(scores: Any, *, beside: Any = None, beside_name: str = "paper", 
     alt = ". ".join(f"{name}: " + ", ".join(told(row, column) for column in range(len(columns)))
                     for row, name in enumerate(rows))
     named = "" if others is None else f", in brackets {beside_name}"
-    return _finish(figure, f"Scores{named}. {alt}.{' ' + note if note else ''}", wide=len(columns) > 7)
+    wide = len(columns) > 7 or width > WIDTH
+    return _finish(figure, f"Scores{named}. {alt}.{' ' + note if note else ''}", wide=wide)
 
 
 def _score_table(scores: Any) -> tuple[list[str], list[str], np.ndarray]:

@@ -161,16 +161,19 @@ def confusion(c: Chapter, x: Examined, factor: int, n: int) -> tuple[oracle.F1, 
     return seen, None if c.world.tells_apart(factor) else oracle.f1_from_confusion(lenient, name)
 
 
-def ceiling(c: Chapter, factor: int, n: int) -> tuple[float, float | None]:
-    """Macro-F1 of the oracle on n held-out observations, strictly and as `confusion` is lenient."""
+def ceilings(c: Chapter, x: Examined, n: int) -> pd.DataFrame:
+    """Macro-F1 of the oracle on n held-out observations, a row for each factor: "strictly", and "modulo symmetry" as
+    `confusion` is lenient (NaN where every attribute can be told from every other)."""
     images, states = oracle.draw(c.world, n, c.generator_for("ceiling"), held_out=True)
     read, states = c.oracle.predict(images), states.cpu()
-    size, true = c.world.sizes[factor], states[:, factor]
-    strict = oracle.confusion_table(true.numpy(), read[:, factor].numpy(), size)
-    alike = c.world.alike(factor, true, read[:, factor], read)
-    lenient = oracle.confusion_table(true.numpy(), torch.where(alike, true, read[:, factor]).numpy(), size)
-    scores = [oracle.f1_from_confusion(counts, c.world.factors[factor].name).macro_f1 for counts in (strict, lenient)]
-    return scores[0], None if c.world.tells_apart(factor) else scores[1]
+    rows = {}
+    for i, factor in zip(x.columns, x.factors, strict=True):
+        true, seen = states[:, i], read[:, i]
+        forgiven = torch.where(c.world.alike(i, true, seen, read), true, seen)
+        tables = [oracle.confusion_table(true.numpy(), kind.numpy(), factor.size) for kind in (seen, forgiven)]
+        scores = [oracle.f1_from_confusion(table, factor.name).macro_f1 for table in tables]
+        rows[factor.name] = scores[0], np.nan if c.world.tells_apart(i) else scores[1]
+    return pd.DataFrame(rows, index=["strictly", "modulo symmetry"]).T
 
 
 def _generated(c: Chapter, x: Examined, factor: int, n: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -58,7 +58,7 @@ class Project:
         (root / "requirements.lock").write_text("# pins\nnumpy==2.0.0\n")
 
     def write(self, name: str, *code: str, prose: str = "With a story.",
-              parameters: str = TINY_PARAMETERS) -> Path:
+              parameters: str = TINY_PARAMETERS, metadata: dict | None = None) -> Path:
         """A chapter: title, parameters, and each piece of code under its own heading."""
         text, cell = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
         cells = [text(f"# Chapter {name}\n\n{prose}"), cell(parameters, metadata={"tags": ["parameters"]})]
@@ -67,8 +67,8 @@ class Project:
         for number, one in enumerate(cells):
             one["id"] = f"cell-{number}"
         kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-        notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel,
-                                                                   "language_info": {"name": "python"}})
+        notebook = nbformat.v4.new_notebook(cells=cells, metadata={
+            "kernelspec": kernel, "language_info": {"name": "python"}, **(metadata or {})})
         path = self.root / "notebooks" / f"{name}.ipynb"
         nbformat.write(notebook, path)
         return path

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "title: Tiny\nauthor: us\nonly_build_toc_files: true\nexecute:\n  execute_notebooks: 'off'\n"
 CONTENTS = "format: jb-book\nroot: intro\nchapters:\n  - file: chapters/01_a\n  - file: status\n"
 
+BEGIN = "from inc_lib import actions\nworld = 'dsprites-twin'"
+
 
 def execute(project, name: str, profile: str = "cpu", folder: str | None = None, **stamped) -> Path:
     """A page as `inc_lib.run` writes it, without a kernel: each cell printed its source."""
@@ -43,7 +45,7 @@ def why_stale(project, page: Path) -> list[str]:
 @pytest.fixture
 def chapter(project) -> Path:
     """The page of chapter 01_a, executed at the cpu profile."""
-    project.write("01_a", 'world = "dsprites-twin"', "print(train_steps)  # how many")
+    project.write("01_a", BEGIN, "print(train_steps)  # how many")
     for name in ("shapes3d-twin_64_ada-gvae_s0", "dsprites-twin_64_ada-gvae_s0", "mpi3d-twin_64_ada-gvae_s0"):
         (project.root / "checkpoints" / f"{name}.safetensors").write_bytes(name.encode())
     return execute(project, "01_a")
@@ -52,7 +54,7 @@ def chapter(project) -> Path:
 # -- what a run depends on -------------------------------------------------------------------------
 
 def test_prose_comments_and_layout_execute_nothing(project, chapter):
-    project.write("01_a", '\nworld = "dsprites-twin"  # another world', "\n# why\nprint(train_steps)",
+    project.write("01_a", f"\n{BEGIN}  # another world", "\n# why\nprint(train_steps)",
                   prose="Another story.")
     longer = '"""A longer\n\nstory."""\n# noted\n\n\nx = 1  # one\n'
     (project.root / "inc_lib" / "actions.py").write_text(longer)
@@ -67,7 +69,7 @@ def test_prose_comments_and_layout_execute_nothing(project, chapter):
 
 
 @pytest.mark.parametrize(("path", "text", "told"), [
-    ("inc_lib/actions.py", "x = 2\n", "inc_lib"), ("inc_lib/worlds/new.py", "y = 1\n", "inc_lib"),
+    ("inc_lib/actions.py", "x = 2\n", "inc_lib"),
     ("requirements.lock", "numpy==2.0.1\n", "lock"),
     ("notebooks/profiles/cpu.yaml", "train_steps: 1\n", "parameters"),
     ("checkpoints/shapes3d-twin_64_ada-gvae_s0.safetensors", "anew", "checkpoints"),
@@ -78,8 +80,45 @@ def test_what_can_change_a_number_makes_a_chapter_stale(project, chapter, path, 
     assert why_stale(project, chapter) == [told]
 
 
+def test_only_modules_that_a_chapter_reaches_by_imports_make_it_stale(project):
+    package = project.root / "inc_lib"
+    (package / "worlds").mkdir()
+    for name, code in {"__init__": "", "actions": "def f():\n    from .worlds import scenes\n",
+                       "far": "import inc_lib.deep", "deep": "x = 1", "asked": "x = 1",
+                       "worlds/__init__": "", "worlds/scenes": "x = 1",
+                       "worlds/crowds": "x = 1", "book": "from . import run"}.items():
+        (package / f"{name}.py").write_text(code)
+    project.write("01_a", "from inc_lib import actions, book\nimport inc_lib.far as far",
+                  'subprocess.run([sys.executable, "-m", "inc_lib.asked"])')
+    chapter = execute(project, "01_a")
+    for name in ("worlds/crowds", "new", "run", "book"):
+        (package / f"{name}.py").write_text("x = 2")
+        assert why_stale(project, chapter) == [], name
+    for name in ("__init__", "actions", "worlds/__init__", "worlds/scenes", "far", "deep", "asked"):
+        before = (package / f"{name}.py").read_text()
+        (package / f"{name}.py").write_text(before + "\ny = 2\n")
+        assert why_stale(project, chapter) == ["inc_lib"], name
+        (package / f"{name}.py").write_text(before)
+    project.write("02_magic", "%run something")
+    chapter = execute(project, "02_magic")
+    (package / "new.py").write_text("x = 3")
+    assert why_stale(project, chapter) == ["inc_lib"]
+
+
+def test_a_chapter_may_name_the_checkpoints_it_reads(project):
+    about = {"inc": {"checkpoints": ["{dataset}_64_ada-gvae_s*"]}}
+    project.write("01_a", "world = 'dsprites-twin'", metadata=about)
+    kept = project.root / "checkpoints"
+    chapter = execute(project, "01_a")
+    (kept / "shapes3d-twin_64_oracle.safetensors").write_bytes(b"new")
+    (kept / "dsprites-twin_64_ada-gvae_s0.safetensors").write_bytes(b"new")
+    assert why_stale(project, chapter) == []
+    (kept / "shapes3d-twin_64_ada-gvae_s1.safetensors").write_bytes(b"new")
+    assert why_stale(project, chapter) == ["checkpoints"]
+
+
 def test_code_makes_a_chapter_stale(project, chapter):
-    project.write("01_a", 'world = "dsprites-twin"', "print(train_steps + 1)")
+    project.write("01_a", BEGIN, "print(train_steps + 1)")
     assert why_stale(project, chapter) == ["cells"]
 
 
@@ -205,7 +244,7 @@ def test_missing_and_orphaned_pages_are_refused(project, chapter):
 def test_the_command_says_what_and_why(project, chapter):
     done = project.book("gate", "runs/cpu", "--publish")
     assert (done.returncode, done.stdout) == (0, "1 chapters in runs/cpu passed\n")
-    project.write("01_a", 'world = "dsprites-twin"', "changed()")
+    project.write("01_a", BEGIN, "changed()")
     done = project.book("gate", "runs/cpu", "--publish")
     assert done.returncode == 1 and "  01_a: it is stale: cells changed since its run" in done.stderr
 
@@ -296,7 +335,7 @@ def tiny_book(project, chapter) -> Path:
 
 def test_the_book_is_built_from_a_copy(project, chapter, tiny_book):
     before = sorted(tiny_book.rglob("*"))
-    project.write("01_a", 'world = "dsprites-twin"', "print(train_steps)  # how many", prose="Told anew.")
+    project.write("01_a", BEGIN, "print(train_steps)  # how many", prose="Told anew.")
     done = project.book("build", "runs/cpu")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "the book is ready: open runs/site/_build/html/index.html"

@@ -16,7 +16,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ASKED = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"],
-         *sum(PROJECT["project"]["optional-dependencies"].values(), [])]
+         *sum((lines for extra, lines in PROJECT["project"]["optional-dependencies"].items()
+               if extra != "pretrained"), [])]  # that one needs torchvision, which is kept out of the lock
 
 
 def pins(name: str) -> dict[str, str]:

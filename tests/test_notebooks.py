@@ -6,6 +6,7 @@ import re
 import statistics
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import nbformat
@@ -59,6 +60,14 @@ def test_parameters_are_annotated_commented_and_at_the_smoke_scale(name):
     declared = parameters.read(source)
     assert all(re.match(r"\w+: \S.* = .+  # \S|seed: int = ", line) for line in lines(source)), source
     assert pages.expected(chapter(name), "smoke") == {name: p.default for name, p in declared.items()}
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_checkpoints_that_a_chapter_names_exist(name):
+    values = pages.expected(chapter(name), "cpu")
+    named = [stem.format(**values) for stem in chapter(name).metadata.get("inc", {}).get("checkpoints", [])]
+    stems = {path.stem for path in (ROOT / "checkpoints").glob("*.safetensors")}
+    assert all(any(fnmatchcase(stem, pattern) for stem in stems) for pattern in named), named
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

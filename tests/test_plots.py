@@ -149,6 +149,8 @@ CASES = {
                                              row_name="rule", column_name="size", value_name="cuts", chosen=(1, 1)),
     "score_panel": lambda: plots.score_panel(TABLE, note="A note."),
     "score_panel_beside": lambda: plots.score_panel(pd.DataFrame(TABLE).T, beside=TABLE, beside_name="paper"),
+    "score_panel_long": lambda: plots.score_panel({"partitions (AS), one dimension": dict.fromkeys(
+        ["object colour", "shape", "size", "camera height", "background colour", "horizontal axis", "all"], 0.5)}),
     "combinations": lambda: plots.combinations([[1, 0], [1, 1]], [[1, 1], [0, 1]], row_labels=["cube", "ball"],
                                                col_labels=["red", "green"]),
     "ownership": lambda: plots.ownership(Actions(), FACTORS, 3),
@@ -159,6 +161,8 @@ CASES = {
     "f1_bars": lambda: plots.f1_bars(NAMES, {"ours": [0.9, None, 0.05], "paper": [0.73, 0.96, 0.95],
                                              "oracle on real images": [1, 1, 1]}, spread={"ours": [0.1, 0, 0.02]}),
     "dots": lambda: plots.dots({"a": [0.5, 0.7], "b": [0.6]}, xlabel="macro-F1", reference={"paper": 0.65}),
+    "agreement": lambda: plots.agreement({"shapes": ([0.2, 0.9], [0.3, 1.0]), "none": ([], [])}, xlabel="DCI",
+                                         ylabel="uniqueness", marked={"this one": (0.5, 0.4)}),
     "sizes": lambda: plots.sizes([3, 1200], ["cube", "ball"]),
     "speed_bars": lambda: plots.speed_bars(["ours", "theirs"], [0.01, 2.0], baseline="theirs"),
 }
@@ -184,7 +188,7 @@ def test_every_figure(name):
     assert {key: matplotlib.rcParams[key] for key in plots.STYLE} == before
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
     assert len(figure.alt) > 20 and figure.alt.endswith(".") and "nan" not in figure.alt.lower().split()
-    assert 1 < figure.get_figwidth() <= plots.WIDTH + 0.1 and figure.get_figheight() < 8
+    assert 1 < figure.get_figwidth() <= (10 if figure.wide else plots.WIDTH + 0.1) and figure.get_figheight() < 8
 
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # as chapter.show does: a constrained layout moves a little at every drawing

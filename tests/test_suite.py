@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from inc_lib import actions, suite, tables, worlds
+from inc_lib import actions, oracle, suite, tables, worlds
 from inc_lib.errors import InputError
 from inc_lib.worlds import Factor
 
@@ -82,6 +84,26 @@ def test_a_square_turned_by_a_hidden_angle_is_the_same_picture():
     states = torch.tensor([[0, 0, 5, 0, 16, 16], [0, 0, 5, 39, 16, 16], [0, 0, 5, 5, 16, 16]])
     square, turned, tilted = world.render(states)
     assert (square != turned).float().mean() < 0.001 < (square != tilted).float().mean()
+
+
+def test_ceilings_forgive_only_what_cannot_be_seen():
+    world = worlds.load("dsprites-twin", image_size=32)
+
+    def generator(name):
+        return torch.Generator().manual_seed(0)
+
+    _, states = oracle.draw(world, 400, generator(""), held_out=True)
+    read = states.clone()
+    turned = (states[:, 1] == 0) & (states[:, 3] < 30)
+    read[turned, 3] += 10  # squares a quarter turn on: nobody could know
+    read[0, 5] = (read[0, 5] + 1) % 32
+    c = SimpleNamespace(world=world, generator_for=generator, oracle=SimpleNamespace(predict=lambda images: read))
+    varying = tuple(i for i, factor in enumerate(world.factors) if factor.size > 1)
+    x = SimpleNamespace(columns=varying, factors=[world.factors[i] for i in varying])
+    found = suite.ceilings(c, x, 400)
+    assert found.loc["shape", "strictly"] == 1 and np.isnan(found.loc["shape", "modulo symmetry"])
+    assert found.loc["orientation", "strictly"] < 0.9 and found.loc["orientation", "modulo symmetry"] == 1
+    assert 0.9 < found["strictly"].iloc[-1] < 1
 
 
 def test_student_intervals_are_those_of_scipy():

@@ -35,6 +35,11 @@ done
 OMP_NUM_THREADS=1 "$python" -m inc_lib.composing --steps 10000 --seed 0 --release
 OMP_NUM_THREADS=1 "$python" -m inc_lib.detector train --steps 2500 --release
 
+# Embeddings taught without labels, for chapter 17: two to four minutes each; MNIST's where INC_DATA holds it.
+for world in shapes3d-twin mnist; do
+    OMP_NUM_THREADS=1 "$python" -m inc_lib.embedding --world $world --threads 1 --release
+done
+
 # Real images, where INC_DATA holds them.
 for world in mnist fashion-mnist; do
     train --world $world --model beta-tcvae --beta 4 --steps 3000 --decay 0.2 --release
