@@ -1,7 +1,7 @@
 """What comes back when the pictures of codes are encoded again, h(G(z)): what to draw, and how finely.
 
-    draws = drawn_where_read(model, codes[:6000])     # codes whose pictures are read as these codes
-    finest_resolution(model, codes, 7, [2, 4, 8])     # parts of equal mass that G and h keep apart
+    draws = drawn_whereread_back(model, codes[:6000])     # codes whose pictures are read as these codes
+    natural_resolution(codes, read_back(model, codes[:4000]), 7)  # how many parts of equal mass a code falls into
 """
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from .errors import InputError
 from .subspaces import AWAKE
 
 BATCH = 1024
-CONVINCING = 0.95     # share of pictures that come back to their own part
 
 
 def drawn_where_read(model: Model, codes: Tensor, subspaces: Sequence[Sequence[int]] | None = None, *,
@@ -50,7 +49,7 @@ def drawn_where_read(model: Model, codes: Tensor, subspaces: Sequence[Sequence[i
             for own in ([d for d in group if awake[d]] for group in groups) if own]
     found = codes.float().clone()
     for _ in range(n_steps):
-        wanted = codes - _read(model, found)
+        wanted = codes - read_back(model, found)
         for own, rows in near:
             found[:, own] += wanted[:, own][rows].mean(dim=1)
     return found
@@ -62,39 +61,46 @@ def _nearest(codes: Tensor, k: int) -> Tensor:
         codes.numpy(), return_distance=False))
 
 
-def _read(model: Model, codes: Tensor) -> Tensor:
-    """h(G(z)) of codes (n, d), on the CPU."""
+def read_back(model: Model, codes: Tensor) -> Tensor:
+    """h(G(z)) of codes (n, d): float32 (n, d), on the CPU."""
     with torch.no_grad():
         return torch.cat([model.encode(model.decode(part)).cpu().float() for part in codes.split(BATCH)])
 
 
-def came_back(model: Model, codes: Tensor, dimension: int, cells: Sequence[int]) -> list[float]:
+def came_back(codes: Tensor, back: Tensor, dimension: int, cells: Sequence[int]) -> list[float]:
     """How finely can a code be read back? Cut it in K parts of equal mass, draw, encode: the share of pictures that
     come back to their own part, for each K of `cells`. Needs no labels.
 
     Args:
-        model: h and G.
-        codes: (n, d), of observations.
+        codes: (m, d), of observations; they say where the parts end.
+        back: (n, d), n <= m: what the first n of them are read as, `read_back`.
         dimension: the code.
         cells: numbers of parts K, each at least 1.
     """
-    before, after = codes[:, dimension].numpy(), _read(model, codes)[:, dimension].numpy()
+    values, after = codes[:, dimension].numpy(), back[:, dimension].numpy()
     shares = []
     for k in cells:
-        edges = np.quantile(before, np.arange(1, k) / k)
-        shares.append(float((np.searchsorted(edges, before, side="right")
+        edges = np.quantile(values, np.arange(1, k) / k)
+        shares.append(float((np.searchsorted(edges, values[:len(after)], side="right")
                              == np.searchsorted(edges, after, side="right")).mean()))
     return shares
 
 
-def finest_resolution(model: Model, codes: Tensor, dimension: int, cells: Sequence[int], *,
-                      least: float = CONVINCING) -> int:
-    """The largest of `cells` at which at least `least` of the pictures come back to their own part; else 1.
+def natural_resolution(codes: Tensor, back: Tensor, dimension: int, *, finest: int = 60) -> int:
+    """The number of parts of equal mass whose borders do the least harm: a resolution chosen without labels.
 
-    A resolution that needs no labels. It is a lower bound of what the code holds: two places of the *same* attribute
-    are two parts as well, and need not be kept apart.
+    Where a border lies between two heaps, hardly a picture crosses it on its way back; where it cuts a heap, many do.
+    So the share that comes back falls with the number of parts K, and stands out where all borders lie between heaps:
+    at the number of attributes, if these are equally frequent and their codes are in heaps at all. What is returned
+    is the K in 2 to `finest` that stands out most above the mean of K - 1 and K + 1 parts; 1 for a code of one value.
+
+    Args:
+        codes, back, dimension: see `came_back`.
+        finest: at least 3.
     """
-    if not 0 < least <= 1:
-        raise InputError(f"least {least!r} is out of range: expected a share in (0, 1].")
-    shares = came_back(model, codes, dimension, cells)
-    return max((k for k, share in zip(cells, shares, strict=True) if share >= least), default=1)
+    if isinstance(finest, bool) or finest < 3:
+        raise InputError(f"finest {finest!r} cannot be used: expected a whole number of at least 3.")
+    if float(codes[:, dimension].std()) == 0:
+        return 1
+    shares = np.array(came_back(codes, back, dimension, range(1, finest + 2)))
+    return 2 + int((shares[1:-1] - (shares[:-2] + shares[2:]) / 2).argmax())

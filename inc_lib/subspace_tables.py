@@ -53,6 +53,22 @@ def ablation(network: str, path: str | Path | None = None) -> tuple[pd.DataFrame
     return pd.DataFrame(rows, index=[*record["factors"], "kept", "repeats"]).T, record
 
 
+def cell(network: str, variant: str, column: str, path: str | Path | None = None) -> str:
+    """One number of `ablation`, for the text: "0.98 ± 0.01"; a dash where it was not measured."""
+    if network not in recorded(path):
+        return "–"
+    table, _ = ablation(network, path)
+    return str(table.loc[variant, column]) if variant in table.index and column in table.columns else "–"
+
+
+def rebuilt(network: str, factor: str, path: str | Path | None = None) -> str:
+    """macro-F1 of a factor read from reconstructions, without any action; a dash where it was not measured."""
+    if network not in recorded(path):
+        return "–"
+    record = ablation(network, path)[1]
+    return f"{record['reconstructed'][record['factors'].index(factor)]:.2f}" if factor in record["factors"] else "–"
+
+
 def steps(table: pd.DataFrame) -> pd.DataFrame:
     """Of `ablation`, the rows that leave out one step each, in words."""
     return table.loc[[way for way in WAYS if way in table.index]].rename(WAYS)

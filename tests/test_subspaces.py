@@ -362,26 +362,48 @@ def test_codes_of_one_subspace_are_corrected_together_where_they_lie():
 
 def test_a_perfect_reader_reads_any_resolution_and_a_timid_one_few():
     codes = torch.rand(2000, 1, generator=torch.Generator().manual_seed(0))
-    assert reading_back.came_back(Identity(), codes, 0, [1, 5, 50]) == [1.0, 1.0, 1.0]
-    one, two, ten = reading_back.came_back(Timid(), codes, 0, [1, 2, 10])
+    assert reading_back.came_back(codes, codes, 0, [1, 5, 50]) == [1.0, 1.0, 1.0]
+    one, two, ten = reading_back.came_back(codes, reading_back.read_back(Timid(), codes), 0, [1, 2, 10])
     assert one == 1.0 and two == pytest.approx(0.875, abs=0.02) and ten < 0.3  # 0.8 z < 1/2 up to z = 5/8
 
 
-def test_the_finest_resolution_is_the_largest_that_comes_back():
-    codes = torch.rand(2000, 1, generator=torch.Generator().manual_seed(0))
-    assert reading_back.finest_resolution(Identity(), codes, 0, [2, 30, 8]) == 30
-    assert reading_back.finest_resolution(Timid(), codes, 0, [2, 8]) == 1
-    assert reading_back.finest_resolution(Timid(), codes, 0, [2, 8], least=0.8) == 2
-    with pytest.raises(InputError, match="least 0"):
-        reading_back.finest_resolution(Timid(), codes, 0, [2], least=0)
+@pytest.mark.parametrize("steps", [2, 7, 15])
+def test_borders_between_heaps_do_no_harm(steps):
+    generator = torch.Generator().manual_seed(0)
+    codes = (torch.randint(steps, (6000, 1), generator=generator) + 0.08 * torch.randn(6000, 1, generator=generator))
+
+    class Shaky(Identity):
+        """Reads a code as one of the same heap: it knows the attribute and forgets the place."""
+
+        def encode(self, observations):
+            read = observations[:, :, 0, 0]
+            return read.round() + 0.08 * torch.randn(read.shape, generator=torch.Generator().manual_seed(1))
+
+    back = reading_back.read_back(Shaky(), codes[:4000])
+    assert reading_back.natural_resolution(codes, back, 0) == steps
+    assert reading_back.natural_resolution(torch.ones(50, 1), torch.ones(20, 1), 0) == 1
+    with pytest.raises(InputError, match="finest 2"):
+        reading_back.natural_resolution(codes, back, 0, finest=2)
 
 
 def test_the_record_is_a_table(tmp_path):
     path = tmp_path / "record.json"
-    repeats = [{"macro_f1": [0.5, 1.0], "kept": [None, 0.8]}, {"macro_f1": [0.7, 1.0], "kept": [None, 1.0]}]
-    path.write_text(json.dumps({"networks": {"n": {"factors": ["a", "b"], "variants": {"paper": repeats}}}}))
+    repeats = [{"macro_f1": [0.5, 1.0], "kept": [None, 0.8], "cells": {"0, 1": 7}},
+               {"macro_f1": [0.7, 1.0], "kept": [None, 1.0], "cells": {"0, 1": 8}}]
+    path.write_text(json.dumps({"networks": {"n": {
+        "factors": ["a", "b"], "dimensions": [[0, 1], [2]], "reconstructed": [0.9, 1.0],
+        "variants": {"paper": repeats, "subspaces": repeats, "cut alone": repeats[:1]}}}}))
     table, record = subspace_tables.ablation("n", path)
     assert table.loc["paper"].tolist() == ["0.60 ± 0.14", "1.00 ± 0.00", "0.90 ± 0.14", 2]
+    assert list(subspace_tables.steps(table).index) == ["the paper's procedure", "all steps", "no equal-mass division"]
+    cuts = subspace_tables.cuts(record)
+    assert list(cuts.columns) == ["a", "cells"]  # b has a code to itself
+    assert cuts.loc[("peaks of the joint density", "then equal masses")].tolist() == ["0.60 ± 0.14", "7 on 0, 1"]
+    assert cuts.loc[("peaks of the joint density", "alone"), "a"] == "0.50"
+    assert subspace_tables.cell("n", "paper", "kept", path) == "0.90 ± 0.14"
+    assert subspace_tables.cell("n", "angle", "a", path) == subspace_tables.cell("m", "paper", "a", path) == "–"
+    assert subspace_tables.rebuilt("n", "a", path) == "0.90" and subspace_tables.rebuilt("m", "a", path) == "–"
+    assert subspace_tables.recorded(path) == ["n"] and subspace_tables.recorded(tmp_path / "none.json") == []
     with pytest.raises(InputError, match="unknown network 'm'"):
         subspace_tables.ablation("m", path)
     with pytest.raises(InputError, match="python benchmarks/subspaces.py"):
