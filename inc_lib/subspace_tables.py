@@ -69,6 +69,13 @@ def rebuilt(network: str, factor: str, path: str | Path | None = None) -> str:
     return f"{record['reconstructed'][record['factors'].index(factor)]:.2f}" if factor in record["factors"] else "–"
 
 
+def natural(network: str, factor: str, path: str | Path | None = None) -> str:
+    """Number of parts that a factor's own code falls into without labels; a dash where it was not measured."""
+    if network not in recorded(path):
+        return "–"
+    return str(ablation(network, path)[1].get("natural", {}).get(factor, "–"))
+
+
 def steps(table: pd.DataFrame) -> pd.DataFrame:
     """Of `ablation`, the rows that leave out one step each, in words."""
     return table.loc[[way for way in WAYS if way in table.index]].rename(WAYS)

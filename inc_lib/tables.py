@@ -512,8 +512,8 @@ SECTIONS = (
             "action counts as 0."),
     Section("16_subspaces", "Past the paper: actions on subspaces", r"subspaces_", table_subspaces,
             "Macro-F1 of the oracle, 300 images an attribute (chapter 4 draws 1,000); an attribute without an action "
-            "counts as 0. Beside it the share of pictures in which another factor reads as before, averaged over pairs of "
-            "factors that both procedures can act on. The paper has no such actions."),
+            "counts as 0. Beside it the share of pictures in which another factor reads as before, averaged over pairs "
+            "of factors that both procedures can act on. The paper has no such actions."),
     Section("18_three_worlds", "E0 to E4 elsewhere: other worlds, other models", r"uniqueness", table_worlds,
             "All five experiments in one pass, as chapter 18 runs them. Means and, of several seeds, 95 % intervals by "
             "Student's t. Macro-F1 is read by an oracle whose own score on held-out real pictures stands beside it; an "
