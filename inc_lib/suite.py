@@ -22,7 +22,7 @@ from .actions import ActionSet
 from .clustering import Model
 from .errors import InputError
 from .partitions import Partitioning
-from .worlds import Factor
+from .worlds import Factor, World
 
 if TYPE_CHECKING:
     from .chapter import Chapter
@@ -62,19 +62,28 @@ class Examined:
         return [factor.name for factor in self.factors]
 
 
+def varying(world: World) -> tuple[int, ...]:
+    """The columns of a world's factors that vary.
+
+    Raises:
+        InputError: there is none, or no factor has labels.
+    """
+    columns = tuple(i for i, factor in enumerate(world.factors) if factor.size > 1)
+    if not columns:
+        raise InputError(
+            f"{world.name} has no labelled factor that varies: E0 to E4 compare codes with factors; chapters 2, 14 "
+            "and 17 show what can be found without labels."
+        )
+    return columns
+
+
 def examine(c: Chapter, model: Model | None = None, *, name: str = "sample") -> Examined:
     """Encode a chapter's sample and find its partitions and actions.
 
     Raises:
         InputError: the data have no factor labels, or none that varies.
     """
-    factors = c.world.factors
-    columns = tuple(i for i, factor in enumerate(factors) if factor.size > 1)
-    if not columns:
-        raise InputError(
-            f"{c.world.name} has no labelled factor that varies: E0 to E4 compare codes with factors; chapters 2 and "
-            "14 show what can be found without labels."
-        )
+    factors, columns = c.world.factors, varying(c.world)
     model = model or c.model
     _, states, codes = c.encode_sample(keep=1, model=model, name=name)
     partitioning = actions.find_partitions(codes)

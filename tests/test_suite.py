@@ -86,6 +86,16 @@ def test_a_square_turned_by_a_hidden_angle_is_the_same_picture():
     assert (square != turned).float().mean() < 0.001 < (square != tilted).float().mean()
 
 
+def test_data_without_labels_end_in_a_sentence():
+    bare = SimpleNamespace(name="photos", factors=())
+    still = SimpleNamespace(name="one room", factors=(Factor("hue", ("red",)),))
+    for world in (bare, still):
+        with pytest.raises(InputError, match=f"{world.name} has no labelled factor that varies"):
+            suite.varying(world)
+    two = SimpleNamespace(name="two", factors=(Factor("hue", ("red",)), Factor("size", (1, 2))))
+    assert suite.varying(two) == (1,)
+
+
 def test_ceilings_forgive_only_what_cannot_be_seen():
     world = worlds.load("dsprites-twin", image_size=32)
 
