@@ -1,9 +1,10 @@
 """The paper's procedure beside actions on subspaces, each of its steps left out in turn, on every released network.
 
-    python benchmarks/subspaces.py                     # all networks, 3 repeats: about 40 minutes of one core
+    python benchmarks/subspaces.py                     # all networks, 3 repeats
     python benchmarks/subspaces.py --only ada-gvae_s3  # one network; the others stay as the file has them
 
-Writes results/benchmarks/subspaces.json after each network. A repeat draws its own observations, its own codes to
+On a core shared with other work a repeat took 4 to 10 minutes where factors share codes, 1 to 2 otherwise. Writes
+results/benchmarks/subspaces.json after each network. A repeat draws its own observations, its own codes to
 act on and its own images; the network is the same, so that the spread over repeats is that of the procedure, not
 that of training. The oracle reads the images.
 """
