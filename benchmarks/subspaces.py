@@ -4,7 +4,7 @@
     python benchmarks/subspaces.py --only ada-gvae_s3  # one network; the others stay as the file has them
 
 On a core shared with other work a repeat took 4 to 10 minutes where factors share codes, 1 to 2 otherwise. Writes
-results/benchmarks/subspaces.json after each network. A repeat draws its own observations, its own codes to
+results/benchmarks/subspaces.json after each repeat. A repeat draws its own observations, its own codes to
 act on and its own images; the network is the same, so that the spread over repeats is that of the procedure, not
 that of training. The oracle reads the images.
 """
@@ -72,14 +72,16 @@ def measure(network, found, judge, codes, n, seed):
 
 
 def run(name, world, kind, seed, repeats, n_observations, n):
-    """All variants on one network."""
+    """All variants on one network: what is known after each repeat."""
     c = chapter.start(chapter="subspaces", profile="cpu", dataset=world, image_size=32, seed=seed,
                       n_observations=n_observations)
     network = c.release(kind)
     if network is None:
         print(f"{name}: no checkpoint, left out", file=sys.stderr)
-        return None
+        return
     factors, collected, methods = c.world.factors, {}, METHODS if world == "shapes3d-twin" else ()
+    pictures, truth = c.world.sample(3000, c.generator_for("ceiling"))
+    rebuilt = scoring.score_observations(c.oracle, network.decode(network.encode(pictures)), truth)
     for repeat in range(repeats):
         began = time.monotonic()
         _, states, codes = c.encode_sample(keep=1, model=network, name=f"benchmark {repeat}")
@@ -95,18 +97,17 @@ def run(name, world, kind, seed, repeats, n_observations, n):
             print(name, repeat, label, [round(f, 3) for f in result["macro_f1"]],
                   [None if k is None else round(k, 2) for k in result["kept"]], file=sys.stderr, flush=True)
         print(f"{name}: repeat {repeat} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    owned = subspaces.find_dimensions(states, codes, factors)
-    back = reading_back.read_back(network, codes[:4000])
-    alone = {i: own[0] for living, own in subspaces.subspaces(owned) if len(living) == len(own) == 1 for i in living}
-    pictures, truth = c.world.sample(3000, c.generator_for("ceiling"))
-    rebuilt = scoring.score_observations(c.oracle, network.decode(network.encode(pictures)), truth)
-    return {"world": world, "model": kind, "seed": seed, "factors": [f.name for f in factors],
-            "attributes": [f.size for f in factors], "n_observations": n_observations, "n_per_attribute": n,
-            "n_footprint": FOOTPRINT,
-            "repeats": repeats, "reconstructed": [s.macro_f1 for s in rebuilt],
-            "dimensions": [list(own) for own in owned],
-            "natural": {factors[i].name: reading_back.natural_resolution(codes, back, d) for i, d in alone.items()},
-            "variants": collected}
+        owned = subspaces.find_dimensions(states, codes, factors)
+        back = reading_back.read_back(network, codes[:4000])
+        alone = {i: own[0] for living, own in subspaces.subspaces(owned) if len(living) == len(own) == 1
+                 for i in living}
+        yield {"world": world, "model": kind, "seed": seed, "factors": [f.name for f in factors],
+               "attributes": [f.size for f in factors], "n_observations": n_observations, "n_per_attribute": n,
+               "n_footprint": FOOTPRINT, "repeats": repeat + 1, "reconstructed": [s.macro_f1 for s in rebuilt],
+               "dimensions": [list(own) for own in owned],
+               "natural": {factors[i].name: reading_back.natural_resolution(codes, back, d)
+                           for i, d in alone.items()},
+               "variants": collected}
 
 
 def main() -> int:
@@ -117,9 +118,8 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=100, help="images of each attribute")
     given = parser.parse_args()
     for name in given.only:
-        done = json.loads(PATH.read_text()) if PATH.is_file() else {"networks": {}}
-        result = run(name, *NETWORKS[name], given.repeats, given.n_observations, given.n)
-        if result is not None:
+        for result in run(name, *NETWORKS[name], given.repeats, given.n_observations, given.n):
+            done = json.loads(PATH.read_text()) if PATH.is_file() else {"networks": {}}
             done["networks"][name] = result
             done["commit"] = commit(Path(ROOT))
             with atomic_write(PATH) as temporary:
