@@ -1,0 +1,109 @@
+"""What `benchmarks/subspaces.py` has recorded, as tables."""
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from .errors import InputError, suggest
+from .files import ROOT
+
+WAYS = {"paper": "the paper's procedure", "paper, these dimensions": "the same, on our codes",
+        "subspaces": "all steps", "one code": "one code a factor", "cut alone": "no equal-mass division",
+        "quantiles alone": "no valleys, equal mass only", "any row": "no conditional draw",
+        "uncorrected": "not corrected", "corrected by picture": "corrected picture by picture",
+        "all rows": "all rows, not the typical half"}
+CUTS = {"subspaces": "peaks of the joint density", "angle": "density along the angle", "hdbscan": "HDBSCAN",
+        "mean shift": "mean shift", "mixture": "Gaussian mixture by BIC", "quantiles alone": "no cut"}
+RECORDED = ROOT / "results" / "benchmarks" / "subspaces.json"
+
+
+def recorded(path: str | Path | None = None) -> list[str]:
+    """The networks that were measured; [] where nothing was."""
+    path = Path(path or RECORDED)
+    return list(json.loads(path.read_text())["networks"]) if path.is_file() else []
+
+
+def ablation(network: str, path: str | Path | None = None) -> tuple[pd.DataFrame, dict]:
+    """Each variant that `benchmarks/subspaces.py` measured on a network: mean and spread over its repeats.
+
+    Args:
+        network: e.g. "ada-gvae_s0".
+        path: of the record (default: ours).
+
+    Returns:
+        A table (variants; columns: factors, "kept" and "repeats"), macro-F1 as "0.98 \u00b1 0.01", "kept" the share of
+        pictures in which another factor reads as before, averaged over the factors acted on; and the record itself.
+    """
+    path = Path(path or RECORDED)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: make it with python benchmarks/subspaces.py.")
+    networks = json.loads(path.read_text())["networks"]
+    if network not in networks:
+        raise suggest("network", network, networks)
+    record, rows = networks[network], {}
+    for name, repeats in record["variants"].items():
+        scores = np.array([repeat["macro_f1"] for repeat in repeats])
+        kept = [np.mean([share for share in repeat["kept"] if share is not None] or [math.nan]) for repeat in repeats]
+        rows[name] = [_spread(column) for column in scores.T] + [_spread(kept), len(repeats)]
+    return pd.DataFrame(rows, index=[*record["factors"], "kept", "repeats"]).T, record
+
+
+def cell(network: str, variant: str, column: str, path: str | Path | None = None) -> str:
+    """One number of `ablation`, for the text: "0.98 ± 0.01"; a dash where it was not measured."""
+    if network not in recorded(path):
+        return "–"
+    table, _ = ablation(network, path)
+    return str(table.loc[variant, column]) if variant in table.index and column in table.columns else "–"
+
+
+def rebuilt(network: str, factor: str, path: str | Path | None = None) -> str:
+    """macro-F1 of a factor read from reconstructions, without any action; a dash where it was not measured."""
+    if network not in recorded(path):
+        return "–"
+    record = ablation(network, path)[1]
+    return f"{record['reconstructed'][record['factors'].index(factor)]:.2f}" if factor in record["factors"] else "–"
+
+
+def natural(network: str, factor: str, path: str | Path | None = None) -> str:
+    """Number of parts that a factor's own code falls into without labels; a dash where it was not measured."""
+    if network not in recorded(path):
+        return "–"
+    return str(ablation(network, path)[1].get("natural", {}).get(factor, "–"))
+
+
+def steps(table: pd.DataFrame) -> pd.DataFrame:
+    """Of `ablation`, the rows that leave out one step each, in words."""
+    return table.loc[[way for way in WAYS if way in table.index]].rename(WAYS)
+
+
+def cuts(record: dict) -> pd.DataFrame:
+    """Of a network's record, each way of cutting a subspace: alone, and followed by parts of equal mass.
+
+    Returns:
+        Rows (way, "alone" or "then equal masses"); columns: macro-F1 of each factor that has several codes, or shares
+        its own, and the number of cells of each subspace, in the first repeat.
+    """
+    used = [code for own in record["dimensions"] for code in own]
+    mixed = [i for i, own in enumerate(record["dimensions"]) if len(own) > 1 or any(used.count(d) > 1 for d in own)]
+    rows = {}
+    for way, told in CUTS.items():
+        for after, name in (("alone", "cut alone" if way == "subspaces" else f"{way} alone"),
+                            ("then equal masses", way)):
+            if name in record["variants"]:
+                scores = np.array([repeat["macro_f1"] for repeat in record["variants"][name]])
+                cells = record["variants"][name][0]["cells"]
+                rows[told, after] = [_spread(scores[:, i]) for i in mixed] + [
+                    "; ".join(f"{n} on {at}" for at, n in cells.items() if "," in at)]
+    return pd.DataFrame(rows, index=[*(record["factors"][i] for i in mixed), "cells"]).T
+
+
+def _spread(values: ArrayLike) -> str:
+    """Mean, and standard deviation where there are several."""
+    values = np.asarray(values, dtype=np.float64)
+    told = f"{values.mean():.2f}"
+    return told if len(values) < 2 else f"{told} ± {values.std(ddof=1):.2f}"
