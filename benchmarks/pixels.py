@@ -2,8 +2,8 @@
 
     python benchmarks/pixels.py [--only ROW] [--seeds 3]
 
-Each row is the default but for one thing, on the same pictures; seeds differ in the start, the batches and all noise. The
-test part is inferred by MAP with the generator fixed. Rows that are there already are not measured again.
+Each row is the default but for one thing, on the same pictures; seeds differ in the start, the batches and all noise.
+The test part is inferred by MAP with the generator fixed. Rows that are there already are not measured again.
 """
 
 from __future__ import annotations
@@ -33,9 +33,12 @@ ROWS = {
         "sigma 0.3, as the paper": {"sigma": 0.3},
         "sigma 0.15": {"sigma": 0.15},
         "sigma estimated": {"sigma": 0.0},
+        "any smooth layer, sigma estimated": {"light": "free", "sigma": 0.0},
+        "any layer of 28 waves": {"light": "free", "order": 7},
         "sigma not annealed": {"anneal": 0.0},
         "soft y": {"sampled": False},
         "MAP z": {"langevin": False},
+        "MAP z, flat light": {"langevin": False, "order": 1},
         "MAP z and soft y": {"langevin": False, "sampled": False},
     },
     "moving-shapes3d": {
@@ -53,7 +56,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     path = layer_scores.LEDGER
-    held = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"pictures": N, "size": SIZE, "worlds": {}}
+    held = {"pictures": N, "size": SIZE, "worlds": {}}
+    if path.is_file():
+        held = json.loads(path.read_text(encoding="utf-8"))
     worlds = {name: label_maps.load(name, n=N, image_size=SIZE) for name in ROWS}
     for seed, (name, world) in itertools.product(range(arguments.seeds), worlds.items()):
         k = len(world.classes)

@@ -9,7 +9,19 @@ import torch
 from matplotlib.colors import to_rgb
 from torch import Tensor
 
-from .plots import ACCENT, FAINT, INK, MUTED, SERIES, Figure, _figure, _finish, _name_rows, _styled, image_grid
+from .plots import (
+    ACCENT,
+    FAINT,
+    INK,
+    MUTED,
+    SERIES,
+    Figure,
+    _figure,
+    _finish,
+    _name_rows,
+    _styled,
+    image_grid,
+)
 
 ENLARGED = 6  # times, so that pixels stay square when the page resamples a picture
 UNLABELLED = (0.5, 0.5, 0.5)

@@ -141,14 +141,14 @@ def score_table(runs: Mapping[str, Sequence[Mapping[str, Any]]], classes: Sequen
     return pd.DataFrame(rows).T.rename_axis("method")
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], digits: int = 3) -> str:
     """Mean ± standard deviation (n - 1), or the one value there is.
 
     >>> spread([0.5, 0.7])
     '0.600 ± 0.141'
     """
-    mean = f"{np.mean(values):.3f}"
-    return f"{mean} ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else mean
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
 
 
 def _pixels(pictures: Tensor) -> Tensor:

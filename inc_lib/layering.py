@@ -7,8 +7,8 @@ For pictures of a batch, with persistent z (Zhu et al., Eqs. 3 to 8, with a labe
 3. G by the gradient at the inferred z and y; pi_k(p) = mean posterior over pictures, smoothed; sigma^2 = mean error.
 
 Departures from the paper: steps of Langevin are scaled by the local curvature (a picture of 1,024 pixels says so much
-about z that the paper's isotropic step of 0.005 would either diverge or stand still), and one that leads uphill in energy
-by more than noise can is not taken. pi is learned for each place. sigma falls and is then estimated; the paper's stays.
+about z that the paper's isotropic step of 0.005 would either diverge or stand still), and one that raises the energy
+by more than noise does is not taken. pi is learned for each place. sigma falls to 0.2 and stays; the paper's is 0.3.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class Settings:
             raise suggest("prior", self.prior, PRIORS)
         if self.sweeps < 1 or min(self.anneal, self.sigma) < 0:
             raise InputError(
-                f"sweeps = {self.sweeps}, sigma = {self.sigma}, anneal = {self.anneal} cannot be used: expected at least "
-                "1 sweep, and at least 0."
+                f"sweeps = {self.sweeps}, sigma = {self.sigma}, anneal = {self.anneal} cannot be used: expected at "
+                "least 1 sweep, and at least 0."
             )
 
 
@@ -317,7 +317,7 @@ def _check(pictures: Tensor, settings: Settings) -> None:
             f"pictures of shape {tuple(pictures.shape)} cannot be learned from: expected at least 2 square ones, "
             "(n, channels, size, size)."
         )
-    if not (0 <= float(pictures.min()) and float(pictures.max()) <= 1):  # NaN as well
+    if not (float(pictures.min()) >= 0 and float(pictures.max()) <= 1):  # NaN as well
         raise InputError("pictures have values outside [0, 1], or none: divide bytes by 255.")
     if float(pictures.std(0).max()) == 0:
         raise InputError("all pictures are the same one: there is nothing that changes together.")

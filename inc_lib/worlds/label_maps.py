@@ -8,7 +8,7 @@ Plain pictures of the twins have one hue a surface, and two accidents that would
 
 - `textured-*`: every surface of every picture has stripes of its own, of a direction, width and phase drawn anew, that
   darken it by up to `STRIPES`; a lamp of each picture falls off around a place drawn anew; and a little noise.
-- `moving-shapes3d`: textured, and the camera looks elsewhere in each picture: a window, drawn anew, of a larger picture.
+- `moving-shapes3d`: textured, and the camera looks elsewhere in each picture: a window, drawn anew, of a larger one.
 
 Hues are those of the twin: drawn independently for floor, wall and object, so no hue means a label.
 """

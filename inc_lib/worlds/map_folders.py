@@ -170,7 +170,7 @@ def _numbers(found: Image.Image, table: dict[str, tuple[int, int, int]] | None, 
         row, column = wrong[0]
         red, rest = divmod(int(colours[row, column]), 65536)
         raise InputError(
-            f"{file} has the colour ({red}, {rest // 256}, {rest % 256}) at row {row}, column {column}, which is not in "
-            f"the table: expected one of {', '.join(map(str, table.values()))}."
+            f"{file} has the colour ({red}, {rest // 256}, {rest % 256}) at row {row}, column {column}, which is not "
+            f"in the table: expected one of {', '.join(map(str, table.values()))}."
         )
     return numbers.astype(np.int32)
