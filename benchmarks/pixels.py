@@ -45,7 +45,12 @@ ROWS = {
         "default": {},
         "map that is shifted": {"reach": 8},
     },
-    "textured-mpi3d": {"default": {}, "sigma estimated": {"sigma": 0.0}},
+    "textured-mpi3d": {
+        "default": {},
+        "sigma estimated": {"sigma": 0.0},
+        "flat light (order 1)": {"order": 1},
+        "pi begins at random": {"start": "random"},
+    },
 }
 
 
