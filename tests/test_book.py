@@ -30,7 +30,7 @@ LABELS = {"01_lower_bound": "ch-lower-bound", "02_atomic_actions": "ch-atomic-ac
           "03_e0_disentanglement": "ch-e0", "04_e1_realism": "ch-e1", "05_e2_implicit_clusters": "ch-e2",
           "06_e3_partitioning": "ch-e3", "07_e4_sampling": "ch-e4", "08_crowds": "ch-crowds",
           "09_scene_composition": "ch-scenes", "10_combinatorial_generalisation": "ch-composition",
-          "11_clustered_generator": "ch-clustered", "12_dls_clustering": "ch-dls",
+          "11_clustered_generator": "ch-clustered", "12_dls_clustering": "ch-dls", "13_per_pixel": "ch-pixels",
           "14_your_dataset": "ch-your-dataset", "16_subspaces": "ch-subspaces",
           "17_without_labels": "ch-without-labels", "18_three_worlds": "ch-three-worlds"}
 
