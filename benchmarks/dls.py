@@ -132,6 +132,7 @@ def main() -> int:
     parser.add_argument("--most", type=int, help="observations that the rivals see (default: all)")
     parser.add_argument("--folder", type=Path, help="where a training is kept (default: runs/models/NAME)")
     parser.add_argument("--results", type=Path, default=deep_clusters.LEDGER)
+    parser.add_argument("--call", help="what the record calls the one method (default: its name)")
     parser.add_argument("--release", action="store_true", help="keep the models in checkpoints/ (fp16)")
     given = parser.parse_args()
 
@@ -144,9 +145,9 @@ def main() -> int:
                     for seed in range(given.seeds):
                         if ledger.missing(name, seed):
                             ledger.write(name, seed, measure_rival(world, name, seed, given.most))
-            elif any(ledger.missing(method, seed) for seed in range(given.seeds)):
+            elif any(ledger.missing(given.call or method, seed) for seed in range(given.seeds)):
                 for seed, (found, model) in enumerate(measure_models(world, method, given)):
-                    ledger.write(method, seed, found)
+                    ledger.write(given.call or method, seed, found)
                     if given.release:
                         path = adversarial.release_path(world.name, seed, method)
                         checkpoints.save(model, path, model.provenance, half=True, scores=found["test"])
