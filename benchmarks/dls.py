@@ -66,11 +66,11 @@ def measure_rival(world: vectors.VectorWorld, name: str, seed: int, most: int | 
 
 
 def measure_models(
-    world: vectors.VectorWorld, variant: str, given: argparse.Namespace
+    world: vectors.VectorWorld, variant: str, given: argparse.Namespace, called: str
 ) -> list[tuple[dict, DLS]]:
     """Train all seeds side by side, follow their scores on the way, and score what came out."""
     folder = (
-        given.folder or ROOT / "runs" / "models" / f"{world.name}_{variant.replace(' ', '-')}_m{given.seeds}"
+        given.folder or ROOT / "runs" / "models" / f"{world.name}_{called.replace(' ', '-')}_m{given.seeds}"
     )
     curve_path = folder / "curve.json"
     curves = json.loads(curve_path.read_text()) if curve_path.is_file() else [{} for _ in range(given.seeds)]
@@ -136,6 +136,9 @@ def main() -> int:
     parser.add_argument("--release", action="store_true", help="keep the models in checkpoints/ (fp16)")
     given = parser.parse_args()
 
+    if given.call and (given.methods.count(",") or given.methods == "rivals" or given.release):
+        parser.error("--call names the record of one trained method that is not released: give --methods one model.")
+
     def work() -> None:
         world = vectors.load(given.dataset)
         ledger = Ledger(given.results, world.name)
@@ -145,9 +148,9 @@ def main() -> int:
                     for seed in range(given.seeds):
                         if ledger.missing(name, seed):
                             ledger.write(name, seed, measure_rival(world, name, seed, given.most))
-            elif any(ledger.missing(given.call or method, seed) for seed in range(given.seeds)):
-                for seed, (found, model) in enumerate(measure_models(world, method, given)):
-                    ledger.write(given.call or method, seed, found)
+            elif any(ledger.missing(called := given.call or method, seed) for seed in range(given.seeds)):
+                for seed, (found, model) in enumerate(measure_models(world, method, given, called)):
+                    ledger.write(called, seed, found)
                     if given.release:
                         path = adversarial.release_path(world.name, seed, method)
                         checkpoints.save(model, path, model.provenance, half=True, scores=found["test"])

@@ -1,6 +1,6 @@
 """What the released code's MMD holds, and what one per pair holds: Comp-WAE trained with both, side by side.
 
-    python benchmarks/prior.py [--steps 2000] [--seeds 0 1 2]
+    python benchmarks/prior.py [--steps 600] [--seeds 0 1 2]
 
 Same weights at the start, same batches; `shapes3d-twin` at 32x32. Afterwards 10,000 codes are compared with the prior
 (both MMDs, and how far mean and spread are from 0 and 2), scored by DCI (forest), MIG and uniqueness, and their
@@ -51,7 +51,7 @@ def measure(model: torch.nn.Module, world: worlds.World) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=2_000)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     given = parser.parse_args()
     torch.set_num_threads(1)
