@@ -21,8 +21,8 @@ train --steps 84000 --pairs 1 --beta 1 --decay 0.1 --start-from $runs/phase4 --f
 train --model beta-tcvae --steps 25000 --decay 0.2 --release
 
 # The composition task, on two worlds: 50 and 29 minutes.
-train --model comp-wae --steps 20000 --decay 0.2 --release
-train --world mpi3d-twin --model comp-wae --steps 12000 --decay 0.2 --release
+train --model comp-wae --output sigmoid --steps 20000 --decay 0.2 --release
+train --world mpi3d-twin --model comp-wae --output sigmoid --steps 12000 --decay 0.2 --release
 
 # Real pedestrians, where INC_DATA holds them: six policies for chapter 8, some four minutes each.
 for seed in 0 1 2; do
