@@ -273,8 +273,8 @@ def release(folder: Path, *, root: Path = ROOT) -> list[str]:
 
 
 def _other_seeds(profile: str, root: Path) -> dict[Path, str]:
-    """Records of runs in `runs/own` that differ from the book's run in seed, model, world of ours or number of models, and are
-    not stale.
+    """Records of runs in `runs/own` that differ from the book's in seed, model, world of ours or number of models,
+    and are not stale.
 
     `python -m inc_lib.run notebooks/04_e1_realism.ipynb --profile cpu -p seed 1` makes one: the tables show
     mean and spread over such runs.
