@@ -35,8 +35,7 @@ commands() {
     echo "$python -m inc_lib.oracle train --world mpi3d-twin --image-size 32 --steps 4000 --seed 0 --threads 1 --device %D --release"
     echo "$train --world mpi3d-twin --model comp-wae --output sigmoid --steps 24000 --decay 0.2 --release"
     echo "$python -m inc_lib.oracle train --world dsprites-twin --image-size 32 --steps 14000 --seed 0 --threads 1 --device %D --release"
-    echo "$train --world dsprites-twin --model comp-wae --steps 14000 --release"
-    echo "$train --world dsprites-twin --model ada-gvae --steps 20000 --release"
+    echo "$train --world dsprites-twin --model comp-wae --steps 22000 --release"
 
     # Real pedestrians, for chapter 8: six policies, some four minutes each.
     for seed in 0 1 2; do
