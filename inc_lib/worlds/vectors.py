@@ -4,6 +4,8 @@
   numbers x, y in turn, y upwards. The publisher's parts: 7,494 by 30 writers, 3,498 by 14 others.
 - `mnist`, `fashion-mnist`: the published images of 28x28, read by `worlds.published`, with the publishers' parts.
 - `digits`: 1,797 optical digits of 8x8 (Alpaydin and Kaynak 1998, UCI), as scikit-learn brings them along: no download.
+- `svhn`, `stl-10`, `coil-100`: grey images, read by `worlds.object_files`; the last has no part to test on.
+- `pbmc3k`: genes in blood cells, read by `worlds.cells`; no part to test on, and labels only if you bring them.
 - yours: an .npz with `vectors` (n, d) and maybe `labels` (n,), `test_vectors`, `test_labels`; or a .csv, each column
   a feature, one called `label` maybe. Without a test part, a fifth of the rows is kept for it.
 """
@@ -25,7 +27,7 @@ from ..errors import InputError, suggest
 from ..files import data_folder
 from .base import Factor
 
-NAMES = ("pendigits", "mnist", "fashion-mnist", "digits")
+NAMES = ("pendigits", "mnist", "fashion-mnist", "digits", "svhn", "stl-10", "coil-100", "pbmc3k")
 SPLIT_SEED = 0  # which rows are the test part where the publisher has none
 HELD_OUT = 0.2  # share of them
 PENDIGITS = {"train": ("pendigits.tra", 7_494), "test": ("pendigits.tes", 3_498)}
@@ -97,8 +99,8 @@ def load(dataset: str = "auto", *, scale: str = "none") -> VectorWorld:
     """Vectors by name, or your own by path.
 
     Args:
-        dataset: "pendigits", "mnist", "fashion-mnist" or "digits"; "auto", the first of these where its files are at
-            hand and else the last; or the path of an .npz or .csv.
+        dataset: one of `NAMES`; "auto", "pendigits" where its files are at hand and else "digits"; or the path of an
+            .npz or .csv.
         scale: of your own: "none", if they lie in [0, 1]; "range" to bring each feature there by its least and largest
             value in the training part (the test part is cut off at 0 and 1).
 
@@ -125,6 +127,10 @@ def load(dataset: str = "auto", *, scale: str = "none") -> VectorWorld:
             tuple("0123456789"),
             (8, 8),
         )
+    if dataset == "pbmc3k":
+        return _cells(dataset)
+    if dataset in NAMES:
+        return _objects(dataset)
     if not (Path(dataset).suffix or "/" in dataset or "\\" in dataset or Path(dataset).exists()):
         raise suggest("set of vectors", dataset, ("auto", *NAMES))
     return _own(Path(dataset).expanduser(), scale)
@@ -148,8 +154,9 @@ def _world(
 
 def _split(vectors: NDArray, labels: NDArray | None) -> dict[str, Rows]:
     """A fifth of the rows, by a fixed lot, as the test part."""
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(vectors))
-    n_test = round(HELD_OUT * len(vectors))
+    n = vectors.shape[0]
+    order = np.random.default_rng(SPLIT_SEED).permutation(n)
+    n_test = round(HELD_OUT * n)
     rows = {"train": np.sort(order[n_test:]), "test": np.sort(order[:n_test])}
     return {part: (vectors[at], None if labels is None else labels[at]) for part, at in rows.items()}
 
@@ -207,6 +214,23 @@ def _images(name: str) -> VectorWorld:
         parts[part] = images.images.reshape(len(images.images), -1) / np.float32(255), images.labels[:, 0]
         classes, shape = images.factors[0].values, images.images.shape[1:3]
     return _world(name, "published", parts, classes, shape)
+
+
+def _objects(name: str) -> VectorWorld:
+    from . import object_files
+
+    parts, classes, shape = object_files.load(name)
+    return _world(name, "published", parts if "test" in parts else _split(*parts["train"]), classes, shape)
+
+
+def _cells(name: str) -> VectorWorld:
+    from . import cells
+
+    parts = _split(*cells.read(data_folder() / name))  # of sparse rows: all genes of all cells would fill a laptop
+    kept = cells.most_variable(parts["train"][0])
+    parts = {part: (table[:, kept].toarray(), labels) for part, (table, labels) in parts.items()}
+    classes, parts = _numbered(_normalised(data_folder() / name, parts, "range"))
+    return _world(name, "published", parts, classes, (len(kept),))
 
 
 # --- yours ---
