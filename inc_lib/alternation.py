@@ -234,7 +234,7 @@ def images(dataset: str = "auto") -> VectorWorld:
     """
     if dataset == "auto":
         dataset = "mnist" if all(path is not None for _, path in published.locate("mnist")) else "digits"
-    world = vectors.load(dataset)
+    world = vectors.load(dataset, constants=True)
     side = math.isqrt(world.n_features)
     shape = world.shape if len(world.shape) == 2 else (side, side)
     if shape[-1] == 2 or math.prod(shape) != world.n_features or side < 4:

@@ -9,8 +9,8 @@
 folders down. It is *not* the set of 73,000 sorted cells that papers on clustering call 10x_73k. Written to the
 publisher's description and tested on small folders of that layout; the set itself was not at hand.
 
-What is done to the counts: each cell is brought to 10,000 counts, x becomes log(1 + x), and of the genes those that vary
-most over the *training* cells are kept. Departure from 10x_73k: which 720 genes its makers kept is not known to us; we
+What is done to the counts: each cell is brought to 10,000 counts, x becomes log(1 + x), and of the genes those that
+vary most over the *training* cells are kept. Departure from 10x_73k: which 720 genes its makers kept we do not know; we
 take the largest variances after the logarithm.
 """
 

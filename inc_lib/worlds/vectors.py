@@ -95,7 +95,7 @@ class VectorWorld:
         )
 
 
-def load(dataset: str = "auto", *, scale: str = "none") -> VectorWorld:
+def load(dataset: str = "auto", *, scale: str = "none", constants: bool = False) -> VectorWorld:
     """Vectors by name, or your own by path.
 
     Args:
@@ -103,6 +103,7 @@ def load(dataset: str = "auto", *, scale: str = "none") -> VectorWorld:
             .npz or .csv.
         scale: of your own: "none", if they lie in [0, 1]; "range" to bring each feature there by its least and largest
             value in the training part (the test part is cut off at 0 and 1).
+        constants: whether a feature of your own may be the same in every row, as a pixel at the edge of an image is.
 
     Raises:
         InputError: no such name and no such path, or data that cannot be used: one sentence with what was found.
@@ -133,7 +134,7 @@ def load(dataset: str = "auto", *, scale: str = "none") -> VectorWorld:
         return _objects(dataset)
     if not (Path(dataset).suffix or "/" in dataset or "\\" in dataset or Path(dataset).exists()):
         raise suggest("set of vectors", dataset, ("auto", *NAMES))
-    return _own(Path(dataset).expanduser(), scale)
+    return _own(Path(dataset).expanduser(), scale, constants)
 
 
 Rows = tuple[NDArray, NDArray | None]  # vectors (n, d), labels (n,)
@@ -236,7 +237,7 @@ def _cells(name: str) -> VectorWorld:
 # --- yours ---
 
 
-def _own(path: Path, scale: str) -> VectorWorld:
+def _own(path: Path, scale: str, constants: bool) -> VectorWorld:
     if not path.is_file():
         raise InputError(f"{path} does not exist: expected an .npz with `vectors`, or a .csv.")
     if path.suffix not in (".npz", ".csv"):
@@ -251,7 +252,7 @@ def _own(path: Path, scale: str) -> VectorWorld:
             f"{path}: vectors have {parts['train'][0].shape[1]} features and `test_vectors` "
             f"{parts['test'][0].shape[1]}: expected as many."
         )
-    parts = _normalised(path, parts, scale)
+    parts = _normalised(path, parts, scale, constants)
     classes, parts = _numbered(parts)
     return _world(path.stem, "yours", parts, classes, (parts["train"][0].shape[1],))
 
@@ -311,11 +312,14 @@ def _check(where: str, vectors: NDArray, labels: NDArray | None) -> None:
         )
 
 
-def _normalised(path: Path, parts: dict[str, Rows], scale: str) -> dict[str, Rows]:
+def _normalised(
+    path: Path, parts: dict[str, Rows], scale: str, constants: bool = False
+) -> dict[str, Rows]:
     """All features in [0, 1], or a sentence that says which is not."""
     train = parts["train"][0]
     low, high = train.min(0), train.max(0)
-    if (constant := low == high).any():
+    constant = low == high
+    if constant.all() if constants else constant.any():
         at = int(constant.argmax())
         raise InputError(
             f"{path}: feature {at} is {low[at]:g} in every training row: a constant tells no clusters apart and has "
