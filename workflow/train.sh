@@ -45,9 +45,11 @@ for world in mnist fashion-mnist; do
     train --world $world --model beta-tcvae --beta 4 --steps 3000 --decay 0.2 --release
 done
 
-# Handwritten digits, for chapter 11, where INC_DATA holds them: some five minutes each; small ones, half a minute.
-for seed in 0 1 2; do
-    OMP_NUM_THREADS=1 "$python" -m inc_lib.alternation --dataset mnist --observations 6000 --modes 3 --shades 4 --long --seed $seed --release
+# Handwritten digits and clothes, for chapter 11, where INC_DATA holds them: some five minutes each; small digits, half a minute.
+for dataset in mnist fashion-mnist; do
+    for seed in 0 1 2; do
+        OMP_NUM_THREADS=1 "$python" -m inc_lib.alternation --dataset $dataset --observations 6000 --modes 3 --shades 4 --long --seed $seed --release
+    done
 done
 OMP_NUM_THREADS=1 "$python" -m inc_lib.alternation --dataset digits --seed 0 --release
 
