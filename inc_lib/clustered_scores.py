@@ -96,6 +96,21 @@ def mean_accuracy(runs: Runs, method: str) -> float:
     return float(np.mean([run["test"]["accuracy"] for run in runs[method].values()]))
 
 
+def by_likelihood(runs: Runs) -> pd.DataFrame:
+    """Recipes whose models were asked for the log-likelihood of images that they did not learn from, the likeliest
+    first, beside the accuracy that a choice without labels does not see; means over seeds."""
+    score = "held_out_log_likelihood"
+    rows = {
+        name: {"log p of unseen images": np.mean([run[score] for run in every.values()]),
+               "accuracy": np.mean([run["train"]["accuracy"] for run in every.values()]), "seeds": len(every)}
+        for name, every in runs.items()
+        if all("train" in run and run.get(score) is not None for run in every.values())
+    }
+    columns = ["log p of unseen images", "accuracy", "seeds"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("recipe")
+    return table.sort_values(columns[0], ascending=False).astype({"seeds": int})
+
+
 def pictures(worlds: Sequence[str], seed: int = 0) -> dict[str, Tensor]:
     """The pictures (K, H * W) of the released models of several sets, in [0, 1]; sets without one are left out."""
     paths = {world: release_path(world, seed) for world in worlds}

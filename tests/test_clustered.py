@@ -412,6 +412,15 @@ def test_sets_beside_one_another_show_what_all_were_measured_by(monkeypatch):
     assert clustered_scores.released_on("none") == {} and len(clustered_scores.beside({}, ("nmi",))) == 0
 
 
+def test_recipes_by_the_likelihood_of_unseen_images():
+    told = {"train": {"accuracy": 0.5}, "held_out_log_likelihood": 3.0}
+    runs = {"whole": {"0": told, "1": told | {"held_out_log_likelihood": 5.0}}, "released": {"0": RUN},
+            "likelier": {"0": told | {"held_out_log_likelihood": 6.0}}, "old": {"0": {"train": {"accuracy": 0.9}}}}
+    table = clustered_scores.by_likelihood(runs)
+    assert list(table.index) == ["likelier", "whole"] and table.loc["whole"].tolist() == [4.0, 0.5, 2]
+    assert len(clustered_scores.by_likelihood({})) == 0
+
+
 def test_pictures_of_what_is_released(tmp_path, monkeypatch):
     monkeypatch.setenv("INC_CHECKPOINTS", str(tmp_path))
     model = made(3)
