@@ -26,7 +26,7 @@ NETWORKS = {  # world, kind, seed
     "ada-gvae_s0": ("shapes3d-twin", "ada-gvae", 0), "ada-gvae_s3": ("shapes3d-twin", "ada-gvae", 3),
     "ada-gvae-threshold_s0": ("shapes3d-twin", "ada-gvae-threshold", 0),
     "beta-tcvae_s0": ("shapes3d-twin", "beta-tcvae", 0), "comp-wae_s0": ("shapes3d-twin", "comp-wae", 0),
-    "mpi3d-comp-wae_s0": ("mpi3d-twin", "comp-wae", 0)}
+    "mpi3d-comp-wae_s0": ("mpi3d-twin", "comp-wae", 0), "dsprites-comp-wae_s0": ("dsprites-twin", "comp-wae", 0)}
 FOOTPRINT = 400  # codes acted on to see what stays
 CORRECTED = 6000  # codes that actions draw from
 METHODS = ("angle", "hdbscan", "mean shift", "mixture")  # compared on shapes3d-twin alone: they take long
@@ -101,8 +101,9 @@ def run(name, world, kind, seed, repeats, n_observations, n):
         back = reading_back.read_back(network, codes[:4000])
         alone = {i: own[0] for living, own in subspaces.subspaces(owned) if len(living) == len(own) == 1
                  for i in living}
-        yield {"world": world, "model": kind, "seed": seed, "factors": [f.name for f in factors],
-               "attributes": [f.size for f in factors], "n_observations": n_observations, "n_per_attribute": n,
+        yield {"world": world, "model": kind, "seed": seed, "steps": network.provenance["steps"],
+               "factors": [f.name for f in factors], "attributes": [f.size for f in factors],
+               "n_observations": n_observations, "n_per_attribute": n,
                "n_footprint": FOOTPRINT, "repeats": repeat + 1, "reconstructed": [s.macro_f1 for s in rebuilt],
                "dimensions": [list(own) for own in owned],
                "natural": {factors[i].name: reading_back.natural_resolution(codes, back, d)

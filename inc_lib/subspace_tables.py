@@ -76,6 +76,12 @@ def natural(network: str, factor: str, path: str | Path | None = None) -> str:
     return str(ablation(network, path)[1].get("natural", {}).get(factor, "–"))
 
 
+def about(network: str, key: str, path: str | Path | None = None) -> str:
+    """What the record says of a network, e.g. of "repeats" or "steps" (of its training); a dash where it does not."""
+    held = ablation(network, path)[1] if network in recorded(path) else {}
+    return f"{held[key]:,}" if key in held else "–"
+
+
 def steps(table: pd.DataFrame) -> pd.DataFrame:
     """Of `ablation`, the rows that leave out one step each, in words."""
     return table.loc[[way for way in WAYS if way in table.index]].rename(WAYS)

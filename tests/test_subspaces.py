@@ -391,7 +391,7 @@ def test_the_record_is_a_table(tmp_path):
     repeats = [{"macro_f1": [0.5, 1.0], "kept": [None, 0.8], "cells": {"0, 1": 7}},
                {"macro_f1": [0.7, 1.0], "kept": [None, 1.0], "cells": {"0, 1": 8}}]
     path.write_text(json.dumps({"networks": {"n": {
-        "factors": ["a", "b"], "dimensions": [[0, 1], [2]], "reconstructed": [0.9, 1.0],
+        "factors": ["a", "b"], "dimensions": [[0, 1], [2]], "reconstructed": [0.9, 1.0], "repeats": 2,
         "variants": {"paper": repeats, "subspaces": repeats, "cut alone": repeats[:1]}}}}))
     table, record = subspace_tables.ablation("n", path)
     assert table.loc["paper"].tolist() == ["0.60 ± 0.14", "1.00 ± 0.00", "0.90 ± 0.14", 2]
@@ -402,6 +402,7 @@ def test_the_record_is_a_table(tmp_path):
     assert cuts.loc[("peaks of the joint density", "alone"), "a"] == "0.50"
     assert subspace_tables.cell("n", "paper", "kept", path) == "0.90 ± 0.14"
     assert subspace_tables.cell("n", "angle", "a", path) == subspace_tables.cell("m", "paper", "a", path) == "–"
+    assert subspace_tables.about("n", "repeats", path) == "2" and subspace_tables.about("m", "repeats", path) == "–"
     assert subspace_tables.rebuilt("n", "a", path) == "0.90" and subspace_tables.rebuilt("m", "a", path) == "–"
     assert subspace_tables.recorded(path) == ["n"] and subspace_tables.recorded(tmp_path / "none.json") == []
     with pytest.raises(InputError, match="unknown network 'm'"):
