@@ -35,6 +35,7 @@ VARIANTS: dict[str, dict] = {
     "labels by the peak": {"marginal": False},
     "no covariances": {"covariances": False},
     "no shades": {"n_shades": 0},
+    "eight shades": {"n_shades": 8},
     "shifts and linear maps only": {"modes": 0},
     "labels sampled": {"labels": "sample"},
     "Langevin noise": {"temperature": 1.0},
@@ -60,7 +61,8 @@ def rounded(scores: dict) -> dict:
     return {part: {name: round(value, 4) for name, value in held.items()} for part, held in scores.items()}
 
 
-def measure_recipe(world: VectorWorld, options: dict, seed: int) -> dict:
+def measure_recipe(world: VectorWorld, options: dict, seed: int, unseen: torch.Tensor) -> dict:
+    """A recipe without something; `unseen` are images by whose log-likelihood recipes can be told without a label."""
     began, path = time.process_time(), []
 
     def note(sweep: int, model: alternation.DeformingGenerator, y: torch.Tensor) -> None:
@@ -76,7 +78,9 @@ def measure_recipe(world: VectorWorld, options: dict, seed: int) -> dict:
     found = {"train": deep_clusters.score(world.train.labels, model.labels)}
     changed = [round(sweep["changed"], 4) for sweep in history]
     score = round(model.provenance["score"], 3)
-    return rounded(found) | {"score": score, "cpu_seconds": spent, "curve": path, "changed": changed}
+    told = {"score": score, "cpu_seconds": spent, "curve": path, "changed": changed}
+    likelihood = alternation.log_likelihood(model, unseen) if len(unseen) else None
+    return rounded(found) | told | {"held_out_log_likelihood": likelihood}
 
 
 def measure_literal(world: VectorWorld, options: dict, seed: int, steps: int) -> dict:
@@ -150,7 +154,8 @@ def main() -> int:
                 elif kind == "rivals":
                     found = measure_rival(whole, name, seed, given.most)
                 elif kind == "recipes":
-                    found = measure_recipe(world, VARIANTS[name], seed)
+                    unseen = whole.train.vectors[given.observations :][-HELD_OUT:]
+                    found = measure_recipe(world, VARIANTS[name], seed, unseen)
                 else:
                     found = measure_literal(world, LITERAL[name], seed, given.steps)
                 found = {"observations": len(world.train)} | found

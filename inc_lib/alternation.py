@@ -34,7 +34,7 @@ from .files import ROOT, atomic_write, checkpoints_folder, sha256
 from .langevin import infer, infer_cooling, label_posterior, langevin
 from .models import clustered
 from .models.clustered import DeconvolutionalGenerator, DeformingGenerator
-from .worlds import published, vectors
+from .worlds import object_files, published, vectors
 from .worlds.vectors import Part, VectorWorld
 
 if TYPE_CHECKING:
@@ -222,7 +222,8 @@ def train(
 
 
 def images(dataset: str = "auto") -> VectorWorld:
-    """Images by name or path, as vectors; those with sides above `FINEST` halved by the mean of 2x2 pixels.
+    """Images by name or path, as vectors; those with sides above `FINEST` halved by the mean of 2x2 pixels. The ones
+    of `worlds.object_files`, grey and of 32 pixels, which cannot be halved to 14, are brought there by area means.
 
     Args:
         dataset: as `worlds.vectors.load` takes it, but "auto" is "mnist" where its files are at hand, else "digits";
@@ -233,7 +234,7 @@ def images(dataset: str = "auto") -> VectorWorld:
     """
     if dataset == "auto":
         dataset = "mnist" if all(path is not None for _, path in published.locate("mnist")) else "digits"
-    world = vectors.load(dataset)
+    world = vectors.load(dataset, constants=True)
     side = math.isqrt(world.n_features)
     shape = world.shape if len(world.shape) == 2 else (side, side)
     if shape[-1] == 2 or math.prod(shape) != world.n_features or side < 4:
@@ -243,10 +244,15 @@ def images(dataset: str = "auto") -> VectorWorld:
         )
     parts = {"train": world.train, "test": world.test}
     while max(shape) > FINEST and not any(side % 2 for side in shape):
+        finest = world.name in object_files.NAMES and world.source == "published"
         for name, part in parts.items():
-            halved = F.avg_pool2d(part.vectors.view(-1, 1, *shape), 2)
-            parts[name] = Part(halved.flatten(1), part.labels)
-        shape = tuple(side // 2 for side in shape)
+            if finest:
+                means = object_files.area_means(part.vectors.view(-1, *shape).numpy(), FINEST)
+                smaller = torch.from_numpy(means)
+            else:
+                smaller = F.avg_pool2d(part.vectors.view(-1, 1, *shape), 2)
+            parts[name] = Part(smaller.flatten(1), part.labels)
+        shape = (FINEST, FINEST) if finest else tuple(side // 2 for side in shape)
     return replace(world, shape=shape, **parts)
 
 

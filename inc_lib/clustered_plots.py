@@ -98,7 +98,7 @@ def growth(history: Sequence[Mapping[str, Any]], accuracy: Any, *, alt: str = ""
     axes.set_xlabel("sweep; small numbers: pictures that are left")
     axes.set_ylim(0, 1.06)
     axes.set_xlim(0.4, len(accuracy) + 0.6)
-    axes.legend(loc="center right")
+    axes.legend(loc="best")
     told = "; ".join(
         f"sweep {at + 1}, {history[at]['moves']} free, sigma {history[at]['sigma']:g}: accuracy "
         f"{_number(float(accuracy[at]))}" for at in begins

@@ -344,6 +344,31 @@ def test_images_are_square_and_small(tmp_path):
     assert alternation.images("digits").shape == (8, 8)
 
 
+IMAGES = np.random.default_rng(0).random((12, 64))
+BAD = {
+    "labels of another length": ({"labels": np.arange(11)}, "12 vectors, but labels of shape"),
+    "unnormalised": ({"vectors": 255 * IMAGES}, "normalise the vectors"),
+    "below 0": ({"vectors": IMAGES - 0.5}, "normalise the vectors"),
+    "constant": ({"vectors": np.full((12, 64), 0.5)}, "a constant tells no clusters apart"),
+    "nan": ({"vectors": np.where(IMAGES > 0.99, np.nan, IMAGES)}, "expected finite numbers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_your_images_that_cannot_be_used(case, tmp_path):
+    held, told = BAD[case]
+    np.savez(tmp_path / "bad.npz", **{"vectors": IMAGES, "labels": np.arange(12) % 3} | held)
+    with pytest.raises(InputError, match=told):
+        alternation.images(str(tmp_path / "bad.npz"))
+
+
+def test_a_pixel_at_the_edge_may_be_constant(tmp_path):
+    vectors = IMAGES.copy()
+    vectors[:, 0] = 0
+    np.savez(tmp_path / "letters.npz", vectors=vectors, labels=np.arange(12) % 3)
+    assert alternation.images(str(tmp_path / "letters.npz")).n_features == 64
+
+
 def test_without_files_auto_is_what_needs_none(tmp_path, monkeypatch):
     monkeypatch.setenv("INC_DATA", str(tmp_path))
     assert alternation.images().name == "digits"
@@ -363,6 +388,56 @@ def test_truncated_files_are_told_in_one_sentence(tmp_path, monkeypatch):
             (folder / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + body))
     with pytest.raises(InputError, match="cut off"):
         alternation.images("mnist")
+
+
+# --- several sets beside one another ---
+
+RUN = {"train": {"accuracy": 0.1}, "test": {"accuracy": 0.5, "nmi": 0.25}}
+HELD = {
+    "strokes": {"released": {"0": RUN, "1": {"test": {"accuracy": 0.7, "nmi": 0.25}}}, "k-means": {"0": RUN},
+                "GMM": {"0": RUN}},
+    "clothes": {"released": {"0": RUN}, "k-means": {"0": RUN}, "whole": {"0": RUN}},
+    "bags": {"k-means": {"0": RUN}},
+}
+
+
+def test_sets_beside_one_another_show_what_all_were_measured_by(monkeypatch):
+    monkeypatch.setattr(clustered_scores, "ledger", lambda world: HELD.get(world, {}))
+    sets = clustered_scores.released_on("strokes", "clothes", "bags", "none")
+    assert list(sets) == ["strokes", "clothes"]
+    table = clustered_scores.beside(sets, ("accuracy", "nmi"))
+    assert list(table.index) == ["clustered generator", "k-means"]
+    assert table.loc["clustered generator"].tolist() == ["0.600 ± 0.141", "0.250", "0.500", "0.250"]
+    assert clustered_scores.mean_accuracy(sets["strokes"], "released") == pytest.approx(0.6)
+    assert clustered_scores.released_on("none") == {} and len(clustered_scores.beside({}, ("nmi",))) == 0
+
+
+def test_recipes_by_the_likelihood_of_unseen_images():
+    told = {"train": {"accuracy": 0.5}, "held_out_log_likelihood": 3.0}
+    runs = {"whole": {"0": told, "1": told | {"held_out_log_likelihood": 5.0}}, "released": {"0": RUN},
+            "likelier": {"0": told | {"held_out_log_likelihood": 6.0}}, "old": {"0": {"train": {"accuracy": 0.9}}}}
+    table = clustered_scores.by_likelihood(runs)
+    assert list(table.index) == ["likelier", "whole"] and table.loc["whole"].tolist() == [4.0, 0.5, 2]
+    assert len(clustered_scores.by_likelihood({})) == 0
+
+
+def test_pictures_of_what_is_released(tmp_path, monkeypatch):
+    monkeypatch.setenv("INC_CHECKPOINTS", str(tmp_path))
+    model = made(3)
+    model.templates[0, 0, 0] = -1.0
+    checkpoints.save(model, alternation.release_path("spots", 0), {"world": "spots"}, half=True)
+    found = clustered_scores.pictures(["spots", "none"])
+    assert list(found) == ["spots"] and found["spots"].shape == (3, 81) and found["spots"].min() == 0
+
+
+@pytest.mark.parametrize(("name", "told"), [("digits", "holds: they"), ("fashion-mnist", "*they bend*. So it is here")])
+def test_claims_about_strokes_are_not_held_against_clothes(name, told, capsys):
+    world = replace(spots(), name=name, source="published")
+    c = chapter.start(chapter="11_clustered_generator", world=world, model="clustered", dataset=name)
+    clustered_scores.note(c)
+    clustered_scores.claim(c, "they bend", True)
+    said = capsys.readouterr().out
+    assert told in said and ("beside handwritten digits" in said) == (name == "fashion-mnist")
 
 
 # --- for the chapter ---

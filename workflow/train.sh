@@ -55,9 +55,11 @@ commands() {
         echo "$python -m inc_lib.composition --world simple-shapes --steps 3000 --seed $seed --device %D --release"
     done
 
-    # Handwritten digits, for chapter 11: some five minutes each; small ones, half a minute. On the processor.
-    for seed in 0 1 2; do
-        echo "$python -m inc_lib.alternation --dataset mnist --observations 6000 --modes 3 --shades 4 --long --seed $seed --release"
+    # Handwritten digits and clothes, for chapter 11: some five minutes each; small digits, half a minute. On the processor.
+    for dataset in mnist fashion-mnist; do
+        for seed in 0 1 2; do
+            echo "$python -m inc_lib.alternation --dataset $dataset --observations 6000 --modes 3 --shades 4 --long --seed $seed --release"
+        done
     done
     echo "$python -m inc_lib.alternation --dataset digits --seed 0 --release"
 

@@ -4,6 +4,8 @@
   numbers x, y in turn, y upwards. The publisher's parts: 7,494 by 30 writers, 3,498 by 14 others.
 - `mnist`, `fashion-mnist`: the published images of 28x28, read by `worlds.published`, with the publishers' parts.
 - `digits`: 1,797 optical digits of 8x8 (Alpaydin and Kaynak 1998, UCI), as scikit-learn brings them along: no download.
+- `svhn`, `stl-10`, `coil-100`: grey images, read by `worlds.object_files`; the last has no part to test on.
+- `pbmc3k`: genes in blood cells, read by `worlds.cells`; no part to test on, and labels only if you bring them.
 - yours: an .npz with `vectors` (n, d) and maybe `labels` (n,), `test_vectors`, `test_labels`; or a .csv, each column
   a feature, one called `label` maybe. Without a test part, a fifth of the rows is kept for it.
 """
@@ -25,7 +27,7 @@ from ..errors import InputError, suggest
 from ..files import data_folder
 from .base import Factor
 
-NAMES = ("pendigits", "mnist", "fashion-mnist", "digits")
+NAMES = ("pendigits", "mnist", "fashion-mnist", "digits", "svhn", "stl-10", "coil-100", "pbmc3k")
 SPLIT_SEED = 0  # which rows are the test part where the publisher has none
 HELD_OUT = 0.2  # share of them
 PENDIGITS = {"train": ("pendigits.tra", 7_494), "test": ("pendigits.tes", 3_498)}
@@ -93,14 +95,15 @@ class VectorWorld:
         )
 
 
-def load(dataset: str = "auto", *, scale: str = "none") -> VectorWorld:
+def load(dataset: str = "auto", *, scale: str = "none", constants: bool = False) -> VectorWorld:
     """Vectors by name, or your own by path.
 
     Args:
-        dataset: "pendigits", "mnist", "fashion-mnist" or "digits"; "auto", the first of these where its files are at
-            hand and else the last; or the path of an .npz or .csv.
+        dataset: one of `NAMES`; "auto", "pendigits" where its files are at hand and else "digits"; or the path of an
+            .npz or .csv.
         scale: of your own: "none", if they lie in [0, 1]; "range" to bring each feature there by its least and largest
             value in the training part (the test part is cut off at 0 and 1).
+        constants: whether a feature of your own may be the same in every row, as a pixel at the edge of an image is.
 
     Raises:
         InputError: no such name and no such path, or data that cannot be used: one sentence with what was found.
@@ -125,9 +128,13 @@ def load(dataset: str = "auto", *, scale: str = "none") -> VectorWorld:
             tuple("0123456789"),
             (8, 8),
         )
+    if dataset == "pbmc3k":
+        return _cells(dataset)
+    if dataset in NAMES:
+        return _objects(dataset)
     if not (Path(dataset).suffix or "/" in dataset or "\\" in dataset or Path(dataset).exists()):
         raise suggest("set of vectors", dataset, ("auto", *NAMES))
-    return _own(Path(dataset).expanduser(), scale)
+    return _own(Path(dataset).expanduser(), scale, constants)
 
 
 Rows = tuple[NDArray, NDArray | None]  # vectors (n, d), labels (n,)
@@ -148,8 +155,9 @@ def _world(
 
 def _split(vectors: NDArray, labels: NDArray | None) -> dict[str, Rows]:
     """A fifth of the rows, by a fixed lot, as the test part."""
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(vectors))
-    n_test = round(HELD_OUT * len(vectors))
+    n = vectors.shape[0]
+    order = np.random.default_rng(SPLIT_SEED).permutation(n)
+    n_test = round(HELD_OUT * n)
     rows = {"train": np.sort(order[n_test:]), "test": np.sort(order[:n_test])}
     return {part: (vectors[at], None if labels is None else labels[at]) for part, at in rows.items()}
 
@@ -209,10 +217,27 @@ def _images(name: str) -> VectorWorld:
     return _world(name, "published", parts, classes, shape)
 
 
+def _objects(name: str) -> VectorWorld:
+    from . import object_files
+
+    parts, classes, shape = object_files.load(name)
+    return _world(name, "published", parts if "test" in parts else _split(*parts["train"]), classes, shape)
+
+
+def _cells(name: str) -> VectorWorld:
+    from . import cells
+
+    parts = _split(*cells.read(data_folder() / name))  # of sparse rows: all genes of all cells would fill a laptop
+    kept = cells.most_variable(parts["train"][0])
+    parts = {part: (table[:, kept].toarray(), labels) for part, (table, labels) in parts.items()}
+    classes, parts = _numbered(_normalised(data_folder() / name, parts, "range"))
+    return _world(name, "published", parts, classes, (len(kept),))
+
+
 # --- yours ---
 
 
-def _own(path: Path, scale: str) -> VectorWorld:
+def _own(path: Path, scale: str, constants: bool) -> VectorWorld:
     if not path.is_file():
         raise InputError(f"{path} does not exist: expected an .npz with `vectors`, or a .csv.")
     if path.suffix not in (".npz", ".csv"):
@@ -227,7 +252,7 @@ def _own(path: Path, scale: str) -> VectorWorld:
             f"{path}: vectors have {parts['train'][0].shape[1]} features and `test_vectors` "
             f"{parts['test'][0].shape[1]}: expected as many."
         )
-    parts = _normalised(path, parts, scale)
+    parts = _normalised(path, parts, scale, constants)
     classes, parts = _numbered(parts)
     return _world(path.stem, "yours", parts, classes, (parts["train"][0].shape[1],))
 
@@ -287,11 +312,14 @@ def _check(where: str, vectors: NDArray, labels: NDArray | None) -> None:
         )
 
 
-def _normalised(path: Path, parts: dict[str, Rows], scale: str) -> dict[str, Rows]:
+def _normalised(
+    path: Path, parts: dict[str, Rows], scale: str, constants: bool = False
+) -> dict[str, Rows]:
     """All features in [0, 1], or a sentence that says which is not."""
     train = parts["train"][0]
     low, high = train.min(0), train.max(0)
-    if (constant := low == high).any():
+    constant = low == high
+    if constant.all() if constants else constant.any():
         at = int(constant.argmax())
         raise InputError(
             f"{path}: feature {at} is {low[at]:g} in every training row: a constant tells no clusters apart and has "
