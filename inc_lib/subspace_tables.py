@@ -36,7 +36,7 @@ def ablation(network: str, path: str | Path | None = None) -> tuple[pd.DataFrame
         path: of the record (default: ours).
 
     Returns:
-        A table (variants; columns: factors, "kept" and "repeats"), macro-F1 as "0.98 \u00b1 0.01", "kept" the share of
+        A table (variants; columns: factors that vary, "kept" and "repeats"), macro-F1 as "0.98 \u00b1 0.01", "kept" the share of
         pictures in which another factor reads as before, averaged over the factors acted on; and the record itself.
     """
     path = Path(path or RECORDED)
@@ -46,11 +46,13 @@ def ablation(network: str, path: str | Path | None = None) -> tuple[pd.DataFrame
     if network not in networks:
         raise suggest("network", network, networks)
     record, rows = networks[network], {}
+    varying = [size > 1 for size in record.get("attributes", [2] * len(record["factors"]))]
+    names = [name for name, varies in zip(record["factors"], varying, strict=True) if varies]
     for name, repeats in record["variants"].items():
         scores = np.array([repeat["macro_f1"] for repeat in repeats])
         kept = [np.mean([share for share in repeat["kept"] if share is not None] or [math.nan]) for repeat in repeats]
-        rows[name] = [_spread(column) for column in scores.T] + [_spread(kept), len(repeats)]
-    return pd.DataFrame(rows, index=[*record["factors"], "kept", "repeats"]).T, record
+        rows[name] = [_spread(column) for column in scores.T[varying]] + [_spread(kept), len(repeats)]
+    return pd.DataFrame(rows, index=[*names, "kept", "repeats"]).T, record
 
 
 def cell(network: str, variant: str, column: str, path: str | Path | None = None) -> str:
