@@ -36,8 +36,8 @@ def ablation(network: str, path: str | Path | None = None) -> tuple[pd.DataFrame
         path: of the record (default: ours).
 
     Returns:
-        A table (variants; columns: factors that vary, "kept" and "repeats"), macro-F1 as "0.98 \u00b1 0.01", "kept" the share of
-        pictures in which another factor reads as before, averaged over the factors acted on; and the record itself.
+        A table (variants; columns: factors that vary, "kept" and "repeats"), macro-F1 as "0.98 ± 0.01", "kept" the
+        share of pictures in which another factor reads as before, averaged over the factors acted on; and the record.
     """
     path = Path(path or RECORDED)
     if not path.is_file():
