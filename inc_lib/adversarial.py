@@ -37,7 +37,7 @@ N_CODES = {
     "digits": 10,
 }  # of z_n; the paper's, except for digits
 SHORT = {"learning_rate": 1e-3, "decay": 0.4}  # with which minutes of training go furthest; the paper's: 1e-4 and 0
-OPENING = 1_200  # steps of the encoder alone, where pictures are bent; of so many a batch:
+OPENING = 1_000  # steps of the encoder alone, where pictures are bent; of so many a batch:
 OPENING_BATCH = 256
 TRIES = 3  # encoders that open, of which the one with the lowest loss of its own goes on
 OTHERWISE = 5  # of z_n, for data that the paper does not have
@@ -75,7 +75,7 @@ def train(
         seed: of weights, batches and noise.
         batch_size, learning_rate: the paper's, 64 and 1e-4.
         decay: share of the steps, at the end, over which the rate falls linearly to zero (the paper's: 0).
-        opening: steps of the encoder alone before the game, in batches of 256; default: 1,200 where pictures are bent.
+        opening: steps of the encoder alone before the game, in batches of 256; default: 1,000 where pictures are bent.
         folder: where the state is kept; None keeps nothing. A folder that holds a state is resumed.
         device: "auto", "cpu" or "cuda".
         options: of the model (n_codes, width, convolutions, members). Members start from weights of their own, draw
