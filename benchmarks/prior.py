@@ -63,7 +63,7 @@ def main() -> None:
         for kind in KERNELS:
             if f"{kind}; MIG; seed {seed}" in numbers:
                 continue
-            schedule = training.short_schedule(world, "comp-wae") | {"options": {"mmd": kind}}
+            schedule = training.short_schedule(world, "comp-wae") | {"options": {"mmd": kind, "output": "sigmoid"}}
             model = training.train(world, "comp-wae", steps=given.steps, seed=seed, **schedule)
             numbers |= {f"{kind}; {name}; seed {seed}": value for name, value in measure(model, world).items()}
             keep("prior", {"steps": given.steps} | summary(numbers) | numbers, NOTE)

@@ -61,11 +61,14 @@ def main() -> None:
             if all(row.get("released") != path.stem for row in rows):
                 model = models.load(path)
                 about |= {"model": model.name, "seed": model.provenance["seed"], "step": model.provenance["steps"]}
+                about |= {key: model.config[key] for key in ("output",) if key in model.config}
                 rows.append(about | look(model, observations, states, world))
                 keep()
         for kind in models.MODELS:
             for seed in given.seeds:
                 about = {"world": name, "model": kind, "seed": seed, "of": given.steps}
+                if kind == "comp-wae":
+                    about["output"] = "linear"  # earlier rows drew through a sigmoid
                 if any(about.items() <= row.items() for row in rows):
                     continue
                 seen, began = [], time.monotonic()

@@ -273,14 +273,15 @@ def release(folder: Path, *, root: Path = ROOT) -> list[str]:
 
 
 def _other_seeds(profile: str, root: Path) -> dict[Path, str]:
-    """Records of runs in `runs/own` that differ from the book's run in seed, model or world of ours, and are not stale.
+    """Records of runs in `runs/own` that differ from the book's in seed, model, world of ours or number of models,
+    and are not stale.
 
     `python -m inc_lib.run notebooks/04_e1_realism.ipynb --profile cpu -p seed 1` makes one: the tables show
     mean and spread over such runs.
     """
     own = root / "runs" / "own"
     texts = {}
-    ours = ("seed", "model", "dataset", "image_size")
+    ours = ("seed", "model", "dataset", "image_size", "n_models")
     stamps = [stamp for file in sorted(own.glob("*.ipynb")) if (stamp := pages.stamp_of(pages.load(file)))]
     for path in sources(root):
         source = pages.load(path)

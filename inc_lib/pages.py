@@ -51,7 +51,8 @@ def depends_on(source: Mapping, values: Mapping[str, Any], *, root: Path = ROOT)
         Digests of `cells` (code, in order), `parameters`, `inc_lib` (the modules that the cells reach by imports;
         not comments, docstrings, blank lines or the HOUSE modules), `lock` (requirements.lock), `checkpoints`
         (files of `checkpoints/` whose world is named in the code or the parameters), `data` (the file or folder
-        that `dataset` or `checkpoint` names) and `form`.
+        that `dataset` or `checkpoint` names) and `form`; and `records`, where the code names files of
+        `results/benchmarks` (as strings, `"pixels.json"`).
 
     A chapter that reads few checkpoints of its world may name them in its metadata, `"inc": {"checkpoints":
     ["{dataset}_{image_size}_{model}_s*"]}`, with parameters in braces and wildcards: then no other makes it stale.
@@ -61,6 +62,9 @@ def depends_on(source: Mapping, values: Mapping[str, Any], *, root: Path = ROOT)
     package = root / "inc_lib"
     modules = [(path.relative_to(package).as_posix(), _bare_file(path, path.stat().st_mtime_ns))
                for path in reached(code, package, apart=HOUSE)]
+    said = "\n".join([*map(bare, code), *(text for _, text in modules)])
+    records = [(path.name, sha256(path)) for path in sorted((root / "results" / "benchmarks").glob("*.*"))
+               if any(f"{mark}{path.name}{mark}" in said for mark in "\"'")]
     lock = root / "requirements.lock"
     pins = [line.split("#")[0].strip() for line in lock.read_text().splitlines()] if lock.exists() else []
     named = "\n".join([*code, *map(str, values.values())])
@@ -76,7 +80,7 @@ def depends_on(source: Mapping, values: Mapping[str, Any], *, root: Path = ROOT)
         "data": _digest([_manifest(Path(values[name])) for name in ("dataset", "checkpoint")
                          if values.get(name) and Path(values[name]).exists()]),
         "form": str(FORM),
-    }
+    } | ({"records": _digest(records)} if records else {})
 
 
 def key(digests: Mapping[str, str]) -> str:
@@ -336,7 +340,8 @@ def problems(page: Mapping, source: Mapping, *, root: Path = ROOT) -> list[str]:
 def stale(stamp: Mapping[str, Any], source: Mapping, *, root: Path = ROOT) -> list[str]:
     """What changed since the stamped run at its profile: names of `depends_on`; empty when it is valid."""
     now = depends_on(source, expected(source, stamp["profile"], root=root), root=root)
-    return [name for name, digest in now.items() if stamp["depends_on"].get(name) != digest]
+    then = stamp["depends_on"]
+    return [name for name in {**now, **then} if now.get(name) != then.get(name)]
 
 
 def expected(source: Mapping, profile: str, given: Mapping[str, Any] | None = None, *,

@@ -4,7 +4,7 @@ Reads `<folder>/<profile>/<dataset>/<model>/s<seed>/<chapter>.json`, as `chapter
 prints mean and spread over seeds beside the figures of the paper, with the command that reruns each column.
 
     python -m inc_lib.tables results            # the tables, on stdout
-    python -m inc_lib.tables results --short    # the one table that the README shows
+    python -m inc_lib.tables results --short    # the paper's Tables 1 to 3, as the README shows them
 
 Three rules, which tests hold it to: a twin's number never stands under the published set's name; a number
 stands with its estimator; records of the smoke profile are checks that the code runs and are not shown.
@@ -157,13 +157,14 @@ def _spread(values: list[float], *, count: bool = False) -> str:
 
 
 def _interval(values: list[float]) -> str:
-    """Mean and, of several seeds, its 95 % confidence interval by Student's t (normal beyond the table)."""
+    """Mean and, of several seeds, its 95 % confidence interval by Student's t (normal beyond the table), cut to [0, 1],
+    where all scores lie that are shown so."""
     mean = statistics.fmean(values)
     if len(values) == 1:
         return f"{mean:.2f}"
     t = STUDENT[len(values) - 2] if len(values) - 2 < len(STUDENT) else 1.96
     half = t * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{mean:.2f} [{mean - half:.2f}, {mean + half:.2f}]"
+    return f"{mean:.2f} [{max(mean - half, 0):.2f}, {min(mean + half, 1):.2f}]"
 
 
 def read_records(folder: str | Path) -> list[Record]:
@@ -612,10 +613,48 @@ def results_markdown(results_folder: str | Path) -> str:
 
 
 def short_markdown(results_folder: str | Path) -> str:
-    """One table for the README: macro-F1 of generated images (E1) per factor, the paper's beside ours."""
+    """The paper's Tables 1 to 3 as the README shows them: the paper's figures beside ours, and what reruns ours.
+
+    Table 1 has a part for each published set, with the model that the paper shows there; 2 and 3 are of 3DShapes.
+    Means and 95 % intervals over seeds in Table 1, means and standard deviations in the others.
+    """
     shown = [record for record in read_records(results_folder) if record.profile != "smoke"]
-    group = [one for one in _by_dataset(columns(shown, "04_e1_realism", has=r"f1_")) if one[0].beside_paper]
-    return "\n\n".join(map(table_e1, group)) or f"{NOTHING_YET} {WHAT_TO_DO}"
+
+    def parts(chapter: str, has: str, world: str, model: str) -> list[Column]:
+        known = {world: "published", f"{world}-twin": "procedural twin"}
+        return [one for one in columns(shown, chapter, has=has)
+                if one.model == model and known.get(one.dataset) == one.source]
+
+    texts = []
+    for (world, model), figures in PAPER_TABLE1.items():
+        chapter = next(name for name in ("18_three_worlds", "04_e1_realism") if parts(name, r"f1_", world, model)
+                       or name == "04_e1_realism")
+        for column in parts(chapter, r"f1_", world, model):
+            texts.append(f"**Table 1 (E1)**, macro-F1 of generated clusters, {column.origin}\n\n"
+                         f"{_table_one(column, figures)}\n\n```bash\n{rerun(column, chapter)}\n```")
+    for number, chapter, has, table in ((2, "06_e3_partitioning", r"(purity|nmi)_", table_e3),
+                                        (3, "07_e4_sampling", r"e4_", table_e4)):
+        for column in parts(chapter, has, "shapes3d", "ada-gvae"):
+            texts.append(f"**Table {number} (E{number + 1})**, {column.origin}\n\n{table([column])}\n\n"
+                         f"```bash\n{rerun(column, chapter)}\n```")
+    return "\n\n".join(texts) or f"{NOTHING_YET} {WHAT_TO_DO}"
+
+
+def _table_one(column: Column, figures: tuple[tuple[float, ...], tuple[float, ...]]) -> str:
+    """Table 1 of one world: what the paper has, generated and its oracle, then what we have."""
+    prefix = "n_attributes_" if any(key.startswith("n_attributes_") for key in column.records[0].numbers) else "f1_"
+    names = [key.removeprefix(prefix) for key in column.records[0].numbers if key.startswith(prefix)
+             and "modulo_symmetry" not in key]  # as recorded: the world's order
+    names = names if prefix == "n_attributes_" else sorted(names, key=lambda name: _RANK.get(name, len(_RANK)))
+    rows = []
+    for k, name in enumerate(names):
+        rows.append([_name(name), *(f"{part[k]:.2f}" for part in figures),
+                     *(column.cell(f"{kind}_{name}", interval=True) for kind in ("f1", "oracle_f1"))])
+        if column.cell(f"f1_modulo_symmetry_{name}") != "–":
+            rows.append([f"{_name(name)}, modulo symmetry", "–", "–", *(
+                column.cell(f"{kind}_modulo_symmetry_{name}", interval=True) for kind in ("f1", "oracle_f1"))])
+    paper = f"paper, published {column.dataset.removesuffix('-twin')}"
+    return markdown_table(["factor", paper, "its oracle", column.title, "our oracle"], rows)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -624,7 +663,7 @@ def main(arguments: list[str] | None = None) -> int:
                                      description="Recorded numbers as Markdown tables, beside the paper's.")
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "results",
                         help="folder of records (default: %(default)s)")
-    parser.add_argument("--short", action="store_true", help="only the table of the README")
+    parser.add_argument("--short", action="store_true", help="only the tables of the README")
     options = parser.parse_args(arguments)
     try:
         print((short_markdown if options.short else results_markdown)(options.folder))

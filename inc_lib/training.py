@@ -529,6 +529,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--changed", type=int, help="ada-gvae: codes in which a pair may differ (default: the threshold)"
     )
+    parser.add_argument("--output", help="comp-wae: linear or sigmoid (default: linear)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
@@ -554,7 +555,7 @@ def main(arguments: list[str] | None = None) -> int:
         pairs = int(given.pairs) if given.pairs and given.pairs.isdigit() else given.pairs
         schedule = short_schedule(world, given.model, pairs)
         schedule |= _chosen(learning_rate=given.learning_rate, decay=given.decay)
-        schedule["options"] |= _chosen(beta=given.beta, changed=given.changed)
+        schedule["options"] |= _chosen(beta=given.beta, changed=given.changed, output=given.output)
         target = release_path(world.name, given.image_size, given.release or given.model, given.seed)
         folder = given.folder or ROOT / "runs" / "models" / target.stem
         model = train(

@@ -117,6 +117,29 @@ def test_a_chapter_may_name_the_checkpoints_it_reads(project):
     assert why_stale(project, chapter) == ["checkpoints"]
 
 
+def test_records_of_benchmarks_that_the_code_names_make_a_chapter_stale(project):
+    records = project.root / "results" / "benchmarks"
+    records.mkdir(parents=True)
+    package = project.root / "inc_lib"
+    (package / "__init__.py").write_text('"""Of `other.json`."""\n')
+    (package / "scores.py").write_text('LEDGER = ROOT / "results" / "benchmarks" / "pixels.json"  # not "other.json"\n')
+    for name in ("pixels", "other", "prior"):
+        (records / f"{name}.json").write_text("{}")
+    project.write("01_a", "from inc_lib import scores", "read('prior.json')")
+    chapter = execute(project, "01_a")
+    (records / "other.json").write_text("[1]")
+    assert why_stale(project, chapter) == []
+    for name in ("pixels", "prior"):
+        before = (records / f"{name}.json").read_text()
+        (records / f"{name}.json").write_text("[1]")
+        assert why_stale(project, chapter) == ["records"], name
+        (records / f"{name}.json").write_text(before)
+    assert why_stale(project, chapter) == []
+    for name in ("pixels", "prior"):
+        (records / f"{name}.json").unlink()
+    assert why_stale(project, chapter) == ["records"]
+
+
 def test_code_makes_a_chapter_stale(project, chapter):
     project.write("01_a", BEGIN, "print(train_steps + 1)")
     assert why_stale(project, chapter) == ["cells"]

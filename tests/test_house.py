@@ -64,3 +64,37 @@ def test_workflows_are_read_and_limited(name):
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
     assert workflow["permissions"]["contents"] == "read"
     assert all("timeout-minutes" in job or "needs" in job for job in workflow["jobs"].values())
+
+
+def planned(**settings: str) -> subprocess.CompletedProcess:
+    surroundings = {name: value for name, value in os.environ.items() if name not in ("ONLY", "JOBS", "DEVICE")}
+    return subprocess.run(["sh", "workflow/train.sh"], cwd=ROOT, capture_output=True, text=True, check=False,
+                          env=surroundings | {"PRINT": "1", "PYTHON": "python"} | settings)
+
+
+def test_the_script_of_all_trainings_asks_for_what_there_is():
+    lines = planned(DEVICE="cuda").stdout.splitlines()
+    commands = [command for line in lines for command in line.split(" && ")]
+    assert len(lines) > 30 and not [line for line in lines if "%" in line]
+    for command in commands:
+        module = re.fullmatch(r"python -m (inc_lib\.\w+) .+", command)[1]
+        source = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text()
+        unknown = [option for option in re.findall(r"(--[a-z-]+)", command) if f'"{option}"' not in source]
+        assert not unknown, f"{module} does not take {unknown}"
+    on_card = [command for command in commands if "--device cuda" in command]
+    assert len(on_card) == len(commands) - len([command for command in commands if "alternation" in command])
+
+
+def test_some_of_all_trainings_can_be_chosen():
+    assert all("dsprites-twin" in line for line in planned(ONLY="dsprites-twin").stdout.splitlines())
+    nothing = planned(ONLY="no such thing")
+    assert nothing.returncode == 2 and nothing.stderr.startswith("error: no training has no such thing")
+
+
+def test_trainings_run_side_by_side_and_one_that_fails_is_told(tmp_path):
+    pretend = tmp_path / "python"
+    pretend.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/ran\ncase "$*" in *beta-tcvae*) exit 3 ;; esac\n')
+    pretend.chmod(0o755)
+    done = planned(PRINT="", PYTHON=str(pretend), ONLY="mnist", JOBS="3")
+    ran = (tmp_path / "ran").read_text().splitlines()
+    assert len(ran) == len(planned(ONLY="mnist").stdout.splitlines()) and done.returncode != 0

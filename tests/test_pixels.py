@@ -64,7 +64,7 @@ def test_a_moving_camera_moves_the_map():
 
 def test_layers_of_the_arm_add_up_to_the_world():
     colours, weights = label_maps.mpi3d_layers(2, 16, torch.Generator().manual_seed(0))
-    world = label_maps.MPI3DTwin(image_size=16)
+    world = label_maps.mpi3d.MPI3DTwin(image_size=16)
     states = world.states(2, torch.Generator().manual_seed(0))
     painted = torch.einsum("nkc,nkhw->nchw", colours, weights)
     assert torch.allclose(painted, world.render(states), atol=1e-5)

@@ -9,6 +9,7 @@ import pytest
 
 from inc_lib import tables
 from inc_lib.errors import InputError
+from inc_lib.files import ROOT
 
 SLUGS = [tables.slug(name) for name in tables.FACTORS]
 
@@ -88,6 +89,28 @@ def test_smoke_runs_are_not_results(tmp_path):
     text = tables.results_markdown(tmp_path)
     assert "0.11" not in text and "measures nothing" in text
     assert "0.11" not in tables.short_markdown(tmp_path)
+
+
+def test_the_readme_s_tables_hold_the_paper_s_three(tmp_path):
+    write(tmp_path, "04_e1_realism", {"f1_shape": 0.5, "oracle_f1_shape": 0.9})
+    write(tmp_path, "18_three_worlds", {"n_attributes_object_colour": 6, "n_attributes_object_shape": 6,
+                                        "f1_object_colour": 0.25, "oracle_f1_object_colour": 0.75,
+                                        "f1_object_shape": 0.35, "oracle_f1_object_shape": 0.45, "uniqueness": 0.5},
+          dataset="mpi3d-twin", model="comp-wae")
+    write(tmp_path, "18_three_worlds", {"f1_object_colour": 0.99}, dataset="mpi3d-twin", model="beta-tcvae")
+    write(tmp_path, "07_e4_sampling", {"e4_encoded_mda_shape": 0.65})
+    text = tables.short_markdown(tmp_path)
+    assert cells(text, "object colour") == ["1.00", "1.00", "0.25", "0.75"]  # the paper's first, its oracle's, ours
+    assert cells(text, "object shape") == ["0.49", "0.98", "0.35", "0.45"]
+    assert "paper, published mpi3d" in text and "**twin** `mpi3d-twin`" in text and "0.99" not in text
+    assert text.count("papermill notebooks/") == 3 and "Table 3 (E4)" in text and "Table 2" not in text
+    assert "-p dataset mpi3d-twin -p model comp-wae" in text
+
+
+def test_the_readme_shows_what_was_recorded():
+    readme = (ROOT / "README.md").read_text()
+    shown = readme.split("<!-- tables: python -m inc_lib.tables results --short -->")[1].split("<!-- end -->")[0]
+    assert shown.strip() == tables.short_markdown(ROOT / "results")
 
 
 def test_a_second_model_in_one_run_has_its_own_column_and_the_run_s_command(tmp_path):
@@ -208,4 +231,4 @@ def test_command_line_prints_the_tables(three_seeds, capsys):
     long = capsys.readouterr().out
     assert tables.main([str(three_seeds), "--short"]) == 0
     short = capsys.readouterr().out
-    assert "## E1" in long and "papermill" in long and "twin" in short and "papermill" not in short
+    assert "## E1" in long and "papermill" in long and "**Table 1 (E1)**" in short and "papermill" in short

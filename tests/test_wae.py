@@ -114,3 +114,30 @@ def test_a_grid_with_holes_cannot_give_the_task(tmp_path):
     world = worlds.load(tmp_path / "holes.npz", image_size=32)
     with pytest.raises(InputError, match="a grid of factors without holes"):
         training.train(world, "comp-wae", steps=1)
+
+def test_maps_by_products_are_the_convolution():
+    for size, side in ((32, 4), (64, 4)):
+        model = CompWAE(channels=1, image_size=size)
+        down, up = list(model.encoder)[2 * len(model.config["widths"]) - 2], model.decoder[5]
+        maps = torch.rand(3, 128, side, side, generator=seeded())
+        small = torch.rand(3, 256, 2, 2, generator=seeded())
+        for layer, given in ((down, maps), (up, small)):
+            with torch.no_grad():
+                library = layer(given)  # without gradients it is the library's
+            assert torch.allclose(layer(given), library, atol=1e-5) and library.std() > 0.01
+            given = given.requires_grad_()
+            ours = torch.autograd.grad(layer(given).square().sum(), [given, layer.weight, layer.bias])
+            theirs = torch.autograd.grad(type(layer).__mro__[1].forward(layer, given).square().sum(),
+                                         [given, layer.weight, layer.bias])
+            assert all(torch.allclose(a, b, atol=1e-3, rtol=1e-4) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize(("output", "shown"), [("linear", [0.0, 0.25, 1.0]), ("sigmoid", [0.5, 0.562, 0.881])])
+def test_pictures_leave_as_they_are_or_through_a_sigmoid(output, shown):
+    model = CompWAE(channels=1, image_size=32, output=output)
+    found = model._shown(torch.tensor([-3.0 if output == "linear" else 0.0, 0.25, 2.0]))
+    assert found.tolist() == pytest.approx(shown, abs=1e-3)
+    with pytest.raises(InputError, match="'linear' or 'sigmoid'"):
+        CompWAE(channels=1, image_size=32, output="tanh")
+    with pytest.raises(InputError, match="ada-gvae has no setting output"):
+        models.build("ada-gvae", channels=1, image_size=32, output="linear")

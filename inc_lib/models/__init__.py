@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -28,10 +29,13 @@ def build(name: str, *, channels: int, image_size: int, seed: int = 0, **options
         options: as the model's class takes them (n_codes, beta, ...).
 
     Raises:
-        InputError: no such model, or images it cannot take.
+        InputError: no such model, a setting that it does not have, or images it cannot take.
     """
     if name not in MODELS:
         raise suggest("model", name, MODELS)
+    known = inspect.signature(MODELS[name]).parameters
+    if unknown := sorted(set(options) - set(known)):
+        raise InputError(f"{name} has no setting {', '.join(unknown)}: expected some of {', '.join(known)}.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # torch's layers draw their weights from the global generator only
         return MODELS[name](channels=channels, image_size=image_size, **options)

@@ -97,15 +97,19 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """G: codes (n, n_codes) -> observations (n, channels, H, W) in [0, 1], the Bernoulli means."""
+        """G: codes (n, n_codes) -> observations (n, channels, H, W) in [0, 1]."""
         if codes.ndim != 2 or codes.shape[1] != self.n_codes:
             raise InputError(
                 f"codes of shape {tuple(codes.shape)} cannot be decoded: expected (n, {self.n_codes})."
             )
         size = self.config["image_size"]
         return self._in_batches(
-            lambda batch: self.decoder(batch).float().sigmoid(), codes, (self.config["channels"], size, size)
+            lambda batch: self._shown(self.decoder(batch).float()), codes, (self.config["channels"], size, size)
         )
+
+    def _shown(self, outputs: Tensor) -> Tensor:
+        """Observations in [0, 1] of what the decoder puts out: here the means of Bernoulli pixels, from logits."""
+        return outputs.sigmoid()
 
     def _in_batches(self, function, inputs: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Apply in batches on the model's device; the result lies where the inputs lay."""

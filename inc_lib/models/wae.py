@@ -30,13 +30,16 @@ class CompWAE(VAE):
         loss = |x_r - G(z_r)|^2 + |x_c - G(z_c)|^2 + |x_t - G(z)|^2 + beta MMD + l1 |log variance|
 
     with z_r, z_c drawn from the encoder's posteriors. Follows the released implementation (mmrl/lost-in-latent-space:
-    beta = 10, l1 = 0.001, prior of standard deviation 2, inverse multiquadratics), with three departures: its MMD,
-    see `discrepancy`; images leave through a sigmoid; and the MMD is of the encoded codes alone, not of the composed.
+    beta = 10, l1 = 0.001, prior of standard deviation 2, inverse multiquadratics), with two departures: its MMD, see
+    `discrepancy`; and the MMD is of the encoded codes alone, not of the composed.
 
     Args:
         l1: weight of the log-variances' absolute values, which keeps posteriors from becoming points.
         prior_scale: standard deviation of the prior (the paper's code calls it a variance).
         mmd: "per-pair", or "released" for what the released code computes.
+        output: "linear", the released code's: pixels are the decoder's numbers, cut to [0, 1] when they are shown; or
+            "sigmoid". The squared error of a sigmoid near 0 has next to no gradient: where pictures are mostly black
+            (`dsprites-twin`) nothing at all was learned through one, the posterior being as good as the prior.
         widths: channels of the convolutions. Default: `WIDTHS`; for MPI3D the paper takes 64, 64, 128, 128, 256.
     """
 
@@ -54,13 +57,16 @@ class CompWAE(VAE):
         l1: float = 0.001,
         prior_scale: float = 2.0,
         mmd: str = "per-pair",
+        output: str = "linear",
         widths: tuple[int, ...] | None = None,
     ) -> None:
         if mmd not in KERNELS:
             raise InputError(f"mmd = {mmd!r} is unknown: expected one of {', '.join(map(repr, KERNELS))}.")
+        if output not in ("linear", "sigmoid"):
+            raise InputError(f"output = {output!r} is unknown: expected 'linear' or 'sigmoid'.")
         widths = tuple(widths or WIDTHS.get(image_size, ()))
         super().__init__(channels=channels, image_size=image_size, n_codes=n_codes, beta=beta, widths=widths)
-        self.config |= {"l1": l1, "prior_scale": prior_scale, "mmd": mmd, "widths": list(widths)}
+        self.config |= {"l1": l1, "prior_scale": prior_scale, "mmd": mmd, "output": output, "widths": list(widths)}
 
     def loss(
         self, batch: tuple[Tensor, Tensor, Tensor, Tensor], generator: torch.Generator | None = None
@@ -76,13 +82,18 @@ class CompWAE(VAE):
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         codes = mean + (0.5 * log_variance).exp() * noise
         composed = compose(*codes.chunk(2), query)
-        drawn = self.decoder(torch.cat([codes, composed])).float().sigmoid()
+        drawn = self.decoder(torch.cat([codes, composed])).float()
+        if self.config["output"] == "sigmoid":
+            drawn = drawn.sigmoid()
         error = F.mse_loss(drawn, torch.cat([images, target]), reduction="sum") / len(query)
         prior = self.config["prior_scale"] * torch.randn(codes.shape, generator=generator, device=mean.device)
         mmd = discrepancy(codes, prior, kind=self.config["mmd"])
         spread = log_variance.abs().sum(1).mean()
         total = error + self.beta * mmd + self.config["l1"] * spread
         return total, {"squared error": error.detach(), "mmd": mmd.detach()}
+
+    def _shown(self, outputs: Tensor) -> Tensor:
+        return outputs.sigmoid() if self.config["output"] == "sigmoid" else outputs.clamp(0, 1)
 
 
 def compose(reference: Tensor, command: Tensor, query: Tensor) -> Tensor:

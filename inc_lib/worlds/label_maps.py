@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, suggest
+from . import mpi3d
 from .base import Factor
 from .map_folders import read
-from .mpi3d import MPI3DTwin
 from .shapes3d import ANGLES, SHAPES, Shapes3DTwin
 
 STRIPES = 0.4  # a stripe's darkest line takes away this share of the light
@@ -138,7 +138,9 @@ def draw(name: str, n: int, *, image_size: int, seed: int) -> tuple[Tensor, Tens
     corners = torch.randint(0, 2 * margin + 1, (n, 2), generator=generator)
     cut = [(slice(r, r + image_size), slice(c, c + image_size)) for r, c in corners.tolist()]
     return (
-        torch.stack([picture[:, rows, columns] for picture, (rows, columns) in zip(pictures, cut, strict=True)]),
+        torch.stack(
+            [picture[:, rows, columns] for picture, (rows, columns) in zip(pictures, cut, strict=True)]
+        ),
         torch.stack([label[rows, columns] for label, (rows, columns) in zip(labels, cut, strict=True)]),
     )
 
@@ -153,26 +155,27 @@ def shapes3d_layers(n: int, size: int, generator: torch.Generator) -> tuple[Tens
 
 
 def mpi3d_layers(n: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The same of mpi3d-twin: background, arm and object.
-
-    The colours are 0 or 1, one surface at a time, so the weight maps are what the world itself draws.
-    """
-    world = MPI3DTwin(image_size=size)
-    states = world.states(n, generator)
-    objects, behind, arm = world._objects, world._behind, world._arm
+    """The same of mpi3d-twin: background, arm and object."""
+    worlds = [_Lit(surface, image_size=size) for surface in (mpi3d.BACKGROUND, mpi3d.ARM, mpi3d.OBJECT)]
+    states = worlds[0].states(n, generator)
+    objects, behind, arm = (
+        torch.tensor(part)
+        for part in (list(mpi3d.COLOURS.values()), list(mpi3d.BACKGROUNDS.values()), mpi3d.ARM_COLOUR)
+    )
     colours = torch.stack([behind[states[:, 4]], arm.expand(n, 3), objects[states[:, 0]]], dim=1)
-    black, white = torch.zeros_like, torch.ones_like
-    weights = []
-    try:
-        for k in range(3):
-            lit = [white if i == k else black for i in range(3)]
-            world._behind, world._arm, world._objects = (
-                make(part) for make, part in zip(lit, (behind, arm, objects), strict=True)
-            )
-            weights.append(world.render(states)[:, 0])
-    finally:
-        world._behind, world._arm, world._objects = behind, arm, objects
-    return colours, torch.stack(weights, dim=1)
+    return colours, torch.stack([world.render(states)[:, 0] for world in worlds], dim=1)
+
+
+class _Lit(mpi3d.MPI3DTwin):
+    """mpi3d-twin with one surface white and the others black: its pictures are that surface's weights."""
+
+    def __init__(self, surface: int, *, image_size: int) -> None:
+        super().__init__(image_size=image_size)
+        lit = [
+            torch.full_like(part, float(k == surface))
+            for k, part in enumerate((self._behind, self._arm, self._objects))
+        ]  # in the order of BACKGROUND, ARM, OBJECT
+        self._behind, self._arm, self._objects = lit
 
 
 def stripes(n: int, k: int, size: int, generator: torch.Generator) -> Tensor:
