@@ -16,17 +16,19 @@ from pathlib import Path
 
 import torch
 
-from inc_lib import adversarial, deep_clusters
+from inc_lib import adversarial, deep_clusters, dls_images
 from inc_lib.files import ROOT, atomic_write
-from inc_lib.models import checkpoints
+from inc_lib.models import checkpoints, dls
 from inc_lib.models.dls import DLS, OBJECTIVES
 from inc_lib.training import command
 from inc_lib.worlds import vectors
 
 POINTS = 12  # of a learning curve
+MOST_LOOKED_AT = 20_000  # observations by which a model is judged without labels
 # What is left out of the objective, and how it is called in the table.
 VARIANTS = {
     "dls": OBJECTIVES["dls"],
+    "dls-bent": OBJECTIVES["dls-bent"],
     "clustergan": OBJECTIVES["clustergan"],
     "no disentangling": OBJECTIVES["dls"] | {"swapped category": 0.0, "swapped noise": 0.0},
     "no reconstruction": OBJECTIVES["dls"] | {"reconstruction": 0.0},
@@ -94,15 +96,20 @@ def measure_models(
         objective=variant if variant in OBJECTIVES else VARIANTS[variant],
         learning_rate=given.learning_rate,
         decay=given.decay,
+        opening=given.opening,
         folder=folder,
         options={"width": given.width, "convolutions": given.convolutions, "members": given.seeds},
         on_step=note,
         every=max(given.steps // POINTS, 1),
     )
-    result = []
-    for model, curve in zip(adversarial.members_of(trained), curves, strict=True):
+    result, models = [], adversarial.members_of(trained)
+    for model in models:
         model.half().float()  # as the released file holds it: the scores are those of the rounded weights
-        unlabelled = deep_clusters.unlabelled_scores(model, world.train)
+    assigned = [model.clusters(world.train.vectors) for model in models]
+    alike = deep_clusters.agreement(assigned) if len(models) > 1 else [1.0]
+    for model, curve, agrees in zip(models, curves, alike, strict=True):
+        unlabelled = deep_clusters.unlabelled_scores(model, world.train.first(MOST_LOOKED_AT))
+        unlabelled["agreement"] = float(agrees)
         found = rounded(deep_clusters.score_model(model, world)) | {
             "unlabelled": {name: round(value, 5) for name, value in unlabelled.items()},
             "curve": curve,
@@ -110,9 +117,24 @@ def measure_models(
             "steps": given.steps,
             "learning_rate": given.learning_rate,
             "decay": given.decay,
+            "opening": model.provenance.get("opening", 0),
         }
         result.append((found, model))
     return result
+
+
+def measure_pairs(world: vectors.VectorWorld, ledger: Ledger, given: argparse.Namespace) -> None:
+    """The released models of the world as h and G, added to what is held of each."""
+    judge = None
+    for objective in ("dls", "dls-bent"):
+        for seed in range(given.seeds):
+            path = adversarial.release_path(world.name, seed, objective)
+            found = ledger.read().get(world.name, {}).get(objective, {}).get(str(seed), {})
+            if not path.is_file() or not found or "pair" in found:
+                continue
+            judge = judge or deep_clusters.judge(world.train)
+            found["pair"] = dls_images.pair_scores(dls.load(path), world, judge, seed=seed)
+            ledger.write(objective, seed, found)
 
 
 def main() -> int:
@@ -122,11 +144,13 @@ def main() -> int:
     parser.add_argument(
         "--methods",
         default="rivals,dls,clustergan",
-        help="comma-separated: rivals, and of " + ", ".join(VARIANTS),
+        help="comma-separated: rivals, or some of them by name; pairs (released models as h and G); and of "
+        + ", ".join(VARIANTS),
     )
     parser.add_argument("--steps", type=int, default=4_000, help="of the generator")
     parser.add_argument("--learning-rate", type=float, default=adversarial.SHORT["learning_rate"])
     parser.add_argument("--decay", type=float, default=adversarial.SHORT["decay"])
+    parser.add_argument("--opening", type=int, help="steps of the encoder alone, where pictures are bent")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--convolutions", action="store_true")
     parser.add_argument("--most", type=int, help="observations that the rivals see (default: all)")
@@ -143,11 +167,14 @@ def main() -> int:
         world = vectors.load(given.dataset)
         ledger = Ledger(given.results, world.name)
         for method in given.methods.split(","):
-            if method == "rivals":
-                for name in deep_clusters.rivals(len(world.classes)):
+            rivals = list(deep_clusters.rivals(len(world.classes)))
+            if method in ("rivals", *rivals):
+                for name in rivals if method == "rivals" else [method]:
                     for seed in range(given.seeds):
                         if ledger.missing(name, seed):
                             ledger.write(name, seed, measure_rival(world, name, seed, given.most))
+            elif method == "pairs":
+                measure_pairs(world, ledger, given)
             elif any(ledger.missing(called := given.call or method, seed) for seed in range(given.seeds)):
                 for seed, (found, model) in enumerate(measure_models(world, method, given, called)):
                     ledger.write(called, seed, found)

@@ -37,6 +37,9 @@ N_CODES = {
     "digits": 10,
 }  # of z_n; the paper's, except for digits
 SHORT = {"learning_rate": 1e-3, "decay": 0.4}  # with which minutes of training go furthest; the paper's: 1e-4 and 0
+OPENING = 1_000  # steps of the encoder alone, where pictures are bent; of so many a batch:
+OPENING_BATCH = 256
+TRIES = 3  # encoders that open, of which the one with the lowest loss of its own goes on
 OTHERWISE = 5  # of z_n, for data that the paper does not have
 
 
@@ -55,6 +58,7 @@ def train(
     batch_size: int = 64,
     learning_rate: float = 1e-4,
     decay: float = 0.0,
+    opening: int | None = None,
     folder: str | Path | None = None,
     device: str = "auto",
     options: dict | None = None,
@@ -67,15 +71,16 @@ def train(
         world: vectors in [0, 1].
         steps: of the generator and encoder in all, those of an interrupted run included.
         n_clusters: K; default: as many as the world has classes, which is the only thing that is taken from them.
-        objective: "dls", "clustergan", or weights of its terms, see `models.dls.OBJECTIVES`.
+        objective: "dls", "clustergan", "dls-bent" (for pictures), or weights of terms, see `models.dls.OBJECTIVES`.
         seed: of weights, batches and noise.
         batch_size, learning_rate: the paper's, 64 and 1e-4.
         decay: share of the steps, at the end, over which the rate falls linearly to zero (the paper's: 0).
+        opening: steps of the encoder alone before the game, in batches of 256; default: 1,000 where pictures are bent.
         folder: where the state is kept; None keeps nothing. A folder that holds a state is resumed.
         device: "auto", "cpu" or "cuda".
         options: of the model (n_codes, width, convolutions, members). Members start from weights of their own, draw
             their own batches and noise, and learn as if each were alone.
-        on_step: called as on_step(step, model) every `every` steps and at the last.
+        on_step: called as on_step(step, model) every `every` steps and at the last; with step 0 after an opening.
 
     Returns:
         The model in eval mode, with `.provenance`.
@@ -99,7 +104,10 @@ def train(
         torch.manual_seed(seed)
         options = {"n_codes": n_codes_for(world.name)} | (options or {})
         model = DLS(n_features=world.n_features, n_clusters=n_clusters, **options)
-        game = Game(model, objective)
+        bends = objective == "dls-bent"
+        opening = (OPENING if bends else 0) if opening is None else opening
+        convolutions = model.config["convolutions"]
+        game = Game(model, objective, opening=opening, tries=TRIES if opening and not convolutions else 1)
     settings = {
         "world": world.name,
         "source": world.source,
@@ -112,8 +120,8 @@ def train(
         "betas": list(BETAS),
         "decay": decay,
         "seed": seed,
-        "steps": steps * CYCLE,
-    }
+        "steps": opening + steps * CYCLE,
+    } | ({"opening": opening, "tries": len(game.paid)} if opening else {})
     # bf16 is worth it where layers are large: 784 features, not 16
     precision = None if world.n_features >= 256 else "32-true"
     run = training.Run(game, settings, folder, device=device, precision=precision)
@@ -121,14 +129,21 @@ def train(
     observations = world.train.vectors
 
     def draw(generator: torch.Generator) -> Tensor:
-        rows = torch.randint(len(observations), (model.members, batch_size), generator=generator)
+        n = OPENING_BATCH if run.done < opening else batch_size
+        rows = torch.randint(len(observations), (model.members, n), generator=generator)
         return observations[rows].to(run.device)
 
     def told(step: int, _: Game) -> None:
-        on_step(step // CYCLE, model.eval())
+        if step > opening:
+            on_step((step - opening) // CYCLE, model.eval())
 
-    run.until_done(draw, on_step=told if on_step else None, every=every * CYCLE)
-    model.provenance = run.provenance() | {"generator_steps": run.done // CYCLE}
+    def opened(_: Tensor) -> None:
+        if on_step and run.done == opening:
+            on_step(0, model.eval())
+            model.train()
+
+    run.until_done(draw, after=opened, on_step=told if on_step else None, every=every * CYCLE)
+    model.provenance = run.provenance() | {"generator_steps": max(run.done - opening, 0) // CYCLE}
     return model.requires_grad_(True).eval()
 
 
@@ -162,7 +177,7 @@ def load_or_train(
     """
     seed = c.seed if seed is None else seed
     n_clusters = len(c.world.classes) if n_clusters is None else n_clusters
-    own = seed == c.seed and objective == "dls" and "model" not in c.__dict__
+    own = seed == c.seed and objective == c.model_name and "model" not in c.__dict__
     named = c.checkpoint not in ("auto", "train")
     path = Path(c.checkpoint).expanduser() if named and own else release_path(c.world.name, seed, objective)
     model = None
@@ -211,6 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--objective", default="dls", help=" or ".join(dls.OBJECTIVES))
     parser.add_argument("--learning-rate", type=float, default=SHORT["learning_rate"])
     parser.add_argument("--decay", type=float, default=SHORT["decay"])
+    parser.add_argument("--opening", type=int, help="steps of the encoder alone, where pictures are bent")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--convolutions", action="store_true", help="for images of 28x28")
     parser.add_argument("--seed", type=int, default=0)
@@ -234,6 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
             seed=given.seed,
             learning_rate=given.learning_rate,
             decay=given.decay,
+            opening=given.opening,
             folder=folder,
             device=given.device,
             options={"width": given.width, "convolutions": given.convolutions, "members": given.members},

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import AgglomerativeClustering, KMeans, SpectralClustering
-from sklearn.decomposition import NMF
+from sklearn.decomposition import NMF, PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import silhouette_score
 from sklearn.mixture import GaussianMixture
@@ -28,7 +28,7 @@ from sklearn.svm import SVC
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import metrics
+from . import metrics, score_tables
 from .actions import ActionSet, find_actions, find_partitions
 from .clustering import Clusters
 from .errors import InputError
@@ -40,7 +40,9 @@ from .worlds import Factor
 from .worlds.vectors import Part, VectorWorld
 
 MOST_JUDGED = 8_000  # observations that a judge, a support vector machine, learns from
+MOST_PROBED = 10_000  # training rows of a probe
 LEDGER = ROOT / "results" / "benchmarks" / "dls.json"  # of benchmarks/dls.py
+MOST_FOR_GMM = 50  # features: a full covariance of 784 has 300,000 numbers
 SCORES = ("purity", "accuracy", "nmi", "ari")
 
 
@@ -52,7 +54,8 @@ def rivals(n_clusters: int, seed: int = 0) -> dict[str, Callable[[NDArray, NDArr
     that gives the clusters of both.
 
     Spectral and agglomerative clustering have no rule for new data: a test observation goes where its nearest training
-    observation is. NMF clusters by the largest of K components, as the paper's source does.
+    observation is. NMF clusters by the largest of K components, as the paper's source does. A Gaussian mixture has full
+    covariances; vectors of more than `MOST_FOR_GMM` features it sees as so many principal components.
     """
 
     def predicts(estimator) -> Callable[[NDArray, NDArray], NDArray]:
@@ -72,10 +75,15 @@ def rivals(n_clusters: int, seed: int = 0) -> dict[str, Callable[[NDArray, NDArr
         nmf = NMF(n_clusters, init="nndsvda", max_iter=1000, tol=1e-3, random_state=seed)
         return nmf.fit(train).transform(np.concatenate([train, test])).argmax(1)
 
+    def mixed(train: NDArray, test: NDArray) -> NDArray:
+        gaussians = GaussianMixture(n_clusters, n_init=2, reg_covar=1e-4, random_state=seed)
+        few = [PCA(MOST_FOR_GMM, random_state=seed)] if train.shape[1] > MOST_FOR_GMM < len(train) else []
+        return predicts(make_pipeline(*few, gaussians))(train, test)
+
     return {
         "k-means": predicts(KMeans(n_clusters, n_init=10, random_state=seed)),
         "NMF": largest,
-        "GMM": predicts(GaussianMixture(n_clusters, n_init=2, reg_covar=1e-4, random_state=seed)),
+        "GMM": mixed,
         "agglomerative (Ward)": transfers(AgglomerativeClustering(n_clusters)),
         "spectral": transfers(
             SpectralClustering(n_clusters, affinity="nearest_neighbors", n_neighbors=10, random_state=seed)
@@ -149,20 +157,15 @@ def score_rivals(world: VectorWorld, held: Ledger, *, most: int, seed: int = 0) 
     return found
 
 
-def spread(values: Sequence[float], digits: int = 3) -> str:
-    """Mean ± sample standard deviation as text; the mean alone for one value, or where all are the same."""
-    mean, deviation = np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0.0
-    return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if deviation > 0.5 * 10**-digits else "")
-
-
 def score_table(methods: Mapping[str, Sequence[Mapping]], part: str) -> pd.DataFrame:
-    """A row a method, a column a score, mean ± standard deviation over its runs; sorted by purity."""
-    rows = {
-        name: {score: spread([run[part][score] for run in runs]) for score in SCORES} | {"runs": len(runs)}
-        for name, runs in methods.items()
-    }
-    order = sorted(methods, key=lambda name: -np.mean([run[part]["purity"] for run in methods[name]]))
-    return pd.DataFrame.from_dict(rows, orient="index").loc[order].rename_axis("method")
+    """`score_tables.score_table` of purity, accuracy, NMI and ARI of a part, sorted by purity.
+
+    Args:
+        methods: method -> runs, each as `score_parts` gives it.
+        part: "train" or "test".
+    """
+    values = {name: {score: [run[part][score] for run in runs] for score in SCORES} for name, runs in methods.items()}
+    return score_tables.score_table(values, sort_by="purity")
 
 
 def code_clusters(model: DLS, world: VectorWorld, *, seed: int = 0) -> tuple[NDArray, NDArray]:
@@ -312,9 +315,10 @@ def read_f1(oracle: SVC, clusters: Clusters, size: int, factor: str = "class") -
 def probe(train: ArrayLike, labels: ArrayLike, test: ArrayLike, test_labels: ArrayLike) -> dict[str, float]:
     """How well the class is read from some numbers: test accuracy, by the nearest 15 and by logistic regression.
 
-    "chance" is what guessing the commonest class gives.
+    "chance" is what guessing the commonest class gives. Of more than `MOST_PROBED` training rows the first are used.
     """
-    arrays = [np.asarray(part) for part in (train, labels, test, test_labels)]
+    arrays = [np.asarray(part)[:most] for part, most in
+              ((train, MOST_PROBED), (labels, MOST_PROBED), (test, None), (test_labels, None))]
     scaled = {
         "nearest neighbours": make_pipeline(StandardScaler(), KNeighborsClassifier(15)),
         "logistic": make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),

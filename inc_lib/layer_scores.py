@@ -20,7 +20,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import layering
+from . import layering, score_tables
 from .errors import InputError
 from .files import ROOT
 from .layering import Settings
@@ -132,23 +132,12 @@ def ledger(world: str) -> Mapping[str, Mapping[str, Any]]:
 
 def score_table(runs: Mapping[str, Sequence[Mapping[str, Any]]], classes: Sequence[str]) -> pd.DataFrame:
     """A row a method: mean and standard deviation over runs of accuracy, mean IoU, and the IoU of each class."""
-    rows = {}
+    values = {}
     for name, scores in runs.items():
         iou = np.array([run["iou"] for run in scores])
-        columns = {"accuracy": [run["accuracy"] for run in scores], "mean IoU": iou.mean(1)}
-        columns |= {f"IoU {label}": iou[:, k] for k, label in enumerate(classes)}
-        rows[name] = {column: spread(values) for column, values in columns.items()} | {"runs": len(scores)}
-    return pd.DataFrame(rows).T.rename_axis("method")
-
-
-def spread(values: Sequence[float], digits: int = 3) -> str:
-    """Mean ± standard deviation (n - 1), or the one value there is.
-
-    >>> spread([0.5, 0.7])
-    '0.600 ± 0.141'
-    """
-    mean = f"{np.mean(values):.{digits}f}"
-    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
+        values[name] = {"accuracy": [run["accuracy"] for run in scores], "mean IoU": iou.mean(1)}
+        values[name] |= {f"IoU {label}": iou[:, k] for k, label in enumerate(classes)}
+    return score_tables.score_table(values)
 
 
 def _pixels(pictures: Tensor) -> Tensor:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from inc_lib import adversarial, chapter, clustering, deep_clusters, dls_plots
+from inc_lib import adversarial, chapter, clustering, deep_clusters, dls_images, dls_plots
+from inc_lib.bending import bend
 from inc_lib.errors import InputError
 from inc_lib.models import dls
 from inc_lib.models.dls import DLS, Game, rbf_discrepancy
@@ -131,10 +133,11 @@ def test_turns_five_for_the_critic_then_one_for_the_model():
 
 
 @pytest.mark.parametrize(("objective", "told"), [("clustergan", {"category", "noise"}),
-                                                 ("dls", set(dls.OBJECTIVES["dls"]))])
+                                                 ("dls", set(dls.OBJECTIVES["dls"]) - set(dls.TOLD_BY_BENDING)),
+                                                 ("dls-bent", set(dls.OBJECTIVES["dls"]))])
 def test_an_objective_computes_its_own_terms(objective, told):
-    game = Game(made(), objective, critic_steps=0)
-    _, parts = game.loss(torch.rand(1, 8, 6), torch.Generator().manual_seed(0))
+    game = Game(made(n_features=16), objective, critic_steps=0)
+    _, parts = game.loss(torch.rand(1, 8, 16), torch.Generator().manual_seed(0))
     assert set(parts) == told
 
 
@@ -143,6 +146,90 @@ def test_an_unknown_objective_or_term_is_named():
         Game(made(), "clustrgan")
     with pytest.raises(InputError, match="did you mean 'mmd'"):
         Game(made(), {"mdd": 1.0})
+
+
+# --- bent pictures ---
+
+
+def test_a_bend_of_no_strength_is_none_and_any_other_is_its_own():
+    pictures, generator = torch.rand(2, 3, 81), torch.Generator().manual_seed(0)
+    assert torch.allclose(bend(pictures, 9, generator, strength=0.0), pictures, atol=1e-5)
+    same = torch.zeros(6, 81)
+    same[:, 36:45] = 1.0  # a bar across
+    bent = bend(same, 9, generator)
+    assert bent.min() >= 0 and bent.max() <= 1 + 1e-6 and len(bent.unique(dim=0)) == 6
+    assert bend(pictures[:0], 9, generator).shape == (0, 3, 81)
+    with pytest.raises(InputError, match="only pictures can be bent"):
+        bend(pictures, 8, generator)
+
+
+def test_what_bending_tells_of_an_encoder_that_knows_nothing():
+    model = made(n_features=16)
+    with torch.no_grad():
+        model.encoder[4].weight.zero_()
+        model.encoder[4].bias.zero_()  # each of three clusters is as likely, whatever it sees
+    parts = Game(model, "dls-bent")._bent_parts(torch.rand(1, 8, 16), torch.Generator().manual_seed(0))
+    assert {name: part.item() for name, part in parts.items()} == pytest.approx(
+        {"bent category": math.log(3), "balance": -math.log(3), "confidence": math.log(3)}, abs=1e-6
+    )
+    with torch.no_grad():
+        model.encoder[4].bias[0, 0, 2:] = torch.tensor([50.0, 0.0, 0.0])  # all in the first
+    parts = Game(model, "dls-bent")._bent_parts(torch.rand(1, 8, 16), torch.Generator().manual_seed(0))
+    assert all(part.item() == pytest.approx(0, abs=1e-4) for part in parts.values())
+
+
+def test_the_opening_is_the_encoders_then_the_game_begins():
+    game, noise = Game(made(n_features=16), "dls-bent", opening=2), torch.Generator().manual_seed(0)
+    turns = []
+    for _ in range(8):
+        game.zero_grad(set_to_none=True)
+        game.loss(torch.rand(1, 8, 16), noise)[0].backward()
+        parts = (game.critic, game.model.encoder, game.model.generator)
+        turns.append([any(p.grad is not None for p in part.parameters()) for part in parts])
+        game.after_step()
+    assert turns == 2 * [[False, True, False]] + 5 * [[True, False, False]] + [[False, True, True]]
+    with pytest.raises(InputError, match="no square pictures"):
+        Game(made(), "dls-bent")
+    with pytest.raises(InputError, match="opening"):
+        Game(made(), "dls", opening=2)
+
+
+def test_of_several_tries_the_one_with_the_lowest_loss_goes_on():
+    game = Game(made(n_features=16, members=2), "dls-bent", opening=1, tries=3)
+    before = game.model.encoder[0].weight.clone()
+    loss, parts = game.loss(torch.rand(2, 8, 16), torch.Generator().manual_seed(0))
+    loss.backward()
+    assert set(parts) == set(dls.TOLD_BY_BENDING) and game.model.generator[0].weight.grad is None
+    assert all(p.grad is not None for p in (game.model.encoder[4].weight, game.others[4].weight))
+    game.paid.copy_(torch.tensor([[3.0, 1.0], [2.0, 2.0], [1.0, 3.0]]))  # (tries, members)
+    game.after_step()
+    after = game.model.encoder[0].weight
+    assert torch.equal(after[0], game.others[0].weight[2]) and torch.equal(after[1], before[1])
+    game.loss(torch.rand(2, 8, 16), torch.Generator().manual_seed(0))  # the critic's turn
+    assert not any(p.requires_grad for p in game.others.parameters())
+    for bad in ({"tries": 0}, {"tries": 2}):
+        with pytest.raises(InputError, match="tries"):
+            Game(made(n_features=16), "dls-bent", **bad)
+
+
+def test_steps_of_the_game_are_counted_from_its_opening_also_after_a_break(tmp_path):
+    labels = torch.arange(40) % 2
+    pictures = torch.eye(16)[labels * 10]
+    parts = [vectors.Part(pictures, labels)] * 2
+    world = vectors.VectorWorld("dots", "yours", *parts, ("a", "b"), (4, 4))
+    how = {"steps": 3, "objective": "dls-bent", "opening": 6, "options": {"n_codes": 2, "width": 8}}
+    seen = []
+    whole = adversarial.train(world, **how, on_step=lambda step, _: seen.append(step), every=1)
+    assert seen == [0, 1, 2, 3] and whole.provenance["generator_steps"] == 3 and whole.provenance["opening"] == 6
+
+    def stop(step, _):
+        if step == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        adversarial.train(world, **how, folder=tmp_path, on_step=stop, every=1)
+    resumed = adversarial.train(world, **how, folder=tmp_path)
+    assert torch.equal(whole.encode(pictures), resumed.encode(pictures))
 
 
 # --- training ---
@@ -444,6 +531,55 @@ def test_styles_and_who_tells_them():
     noise = torch.rand(50, 2)
     table = deep_clusters.style_table(noise, {"first": noise[:, 0] ** 3})
     assert table.loc[0, "first"] == pytest.approx(1.0) and table.loc[1, "first"] < 0.5
+
+
+# --- the record of images ---
+
+
+def a_run(purity: float, agreement: float, **more) -> dict:
+    scores = {"purity": purity, "accuracy": purity, "nmi": purity / 2, "ari": 0.0}
+    return {"train": scores, "test": scores, "unlabelled": {"agreement": agreement}} | more
+
+
+def test_the_record_of_images_is_told_as_it_is():
+    held = {
+        "k-means": {"0": a_run(0.5, 0.0)},
+        "dls-bent": {"0": a_run(0.9, 0.2, curve={"0": a_run(0.8, 0)["test"]}), "1": a_run(0.7, 0.6, curve={})},
+    }
+    found = dls_images.methods(held)
+    assert list(found) == ["k-means", "DLS-Clustering, told of bending", dls_images.OPENING]
+    assert dls_images.best_other(found) == ("k-means", 0.5) and dls_images.best_other({}) == ("none", 0.0)
+    told = found["DLS-Clustering, told of bending"]
+    assert dls_images.chosen(told) == 1 and dls_images.purity(told) == pytest.approx(0.8)
+    table = dls_images.choices("mnist", told)
+    assert table.loc["chosen by agreement, no labels", "test purity"] == "0.700"
+    assert table.loc["best by purity, with labels"].tolist() == ["0.900", "0.450", "0.900", "0.450", "0.975", "0.936"]
+    assert table.loc["mean of all", "train nmi"] == "0.400 ± 0.071"
+    said = dls_images.sentence("mnist", found)
+    assert "0.800 ± 0.141 over 2 runs" in said and "before the game 0.800" in said and "0.945 not reached" in said
+    assert dls_images.sentence("mnist", {}) == "mnist was not measured" and dls_images.methods({}) == {}
+
+
+def test_the_record_of_pairs_has_a_row_where_one_was_measured():
+    pair = {"cells": 10, "noise cut": 0, "classes": 9, "explicit": 0.9, "reconstructed": 0.8, "implicit": 0.7}
+    table = dls_images.pair_table({"mnist": [{"pair": pair}, {"pair": pair | {"cells": 9}}], "other": [{}]})
+    assert table.loc["mnist"].tolist() == ["10, 9", "0, 0", "9, 9", "0.900", "0.800", "0.700"] and len(table) == 1
+    assert dls_images.pair_table({}).empty
+
+
+def test_an_ideal_pair_is_read_without_error():
+    world, model = blobs(600), Ideal()
+    found = dls_images.pair_scores(model, world, deep_clusters.judge(world.train), n_generated=20)
+    assert found == {"cells": 3, "noise cut": 0, "classes": 3, "explicit": 1.0, "reconstructed": 1.0, "implicit": 1.0}
+    drawn = dls_images.drawings(model, 4, torch.Generator().manual_seed(0))
+    assert torch.allclose(drawn, model.centres[:, None].expand(3, 4, 2), atol=1e-5)
+
+
+def test_a_mixture_of_many_features_sees_few_components():
+    generator = np.random.default_rng(0)
+    x = np.repeat(np.eye(2), 60, axis=0) @ generator.random((2, 200)) + 0.01 * generator.random((120, 200))
+    found = deep_clusters.rivals(2)["GMM"](x, x[:3])
+    assert deep_clusters.score(np.arange(120) // 60, found[:120])["accuracy"] == 1.0
 
 
 # --- figures ---

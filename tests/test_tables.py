@@ -138,6 +138,15 @@ def test_clusters_of_a_set_stand_beside_the_paper_s_only_if_it_is_that_set(tmp_p
     assert text.count("| k-means | 0.50 |") == 2
 
 
+def test_a_set_of_images_stands_beside_its_own_figures(tmp_path):
+    numbers = {"dls_test_purity": 0.9, "dls_n_seeds": 3}
+    write(tmp_path, "12_dls_clustering", numbers, dataset="mnist", model="dls-bent",
+          provenance={"world_source": "published"})
+    text = tables.results_markdown(tmp_path)
+    assert "0.975" in text and "0.847" not in text
+    assert "-p objective dls-bent -p n_models 3" in text.replace("\\\n    ", "")
+
+
 def test_the_clustered_generator_stands_beside_its_paper_on_its_set_only(tmp_path):
     numbers = {"clustered_test_accuracy": 0.7, "clustered_kmeans_accuracy": 0.5, "clustered_n_seeds": 3}
     for dataset in ("mnist", "digits"):

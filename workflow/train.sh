@@ -66,6 +66,10 @@ commands() {
     # Pen strokes, for chapter 12: five models side by side, some six minutes.
     echo "$python -m inc_lib.adversarial --dataset pendigits --steps 4000 --members 5 --device %D --release"
 
+    # Images, for chapter 12: three models of each set side by side, told of bending, some ten minutes together.
+    echo "$python -m inc_lib.adversarial --dataset mnist --objective dls-bent --steps 500 --members 3 --device %D --release"
+    echo "$python -m inc_lib.adversarial --dataset fashion-mnist --objective dls-bent --steps 120 --members 3 --device %D --release"
+
     # Real images, for chapter 14: three passes over them.
     for world in mnist fashion-mnist; do
         echo "$train --world $world --model beta-tcvae --beta 4 --steps 3000 --decay 0.2 --release"

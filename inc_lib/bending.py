@@ -1,0 +1,53 @@
+"""Pictures slightly turned, stretched, moved and bent: what a person would still call the same thing.
+
+For learning without labels: a picture and its bent self belong together, whatever they show. How far is too far is
+knowledge about the data, and the only such knowledge used here: a digit turned by 15 degrees is the same digit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .errors import InputError
+
+TURN = 0.25  # radians, at most, to either side; and how much a row is sheared for each row of height
+STRETCH = 0.15  # of either side, at most
+SHIFT = 0.15  # of half a picture: two pixels of 28
+BEND = 0.12  # of half a picture: how far each node of a grid of 4x4 is pulled in a direction of its own
+
+
+def bend(pictures: Tensor, side: int, generator: torch.Generator, *, strength: float = 1.0) -> Tensor:
+    """Each picture by a deformation of its own: turned, sheared, stretched, moved, and its middle pulled about.
+
+    Args:
+        pictures: (..., side * side), as vectors; outside of a picture is 0.
+        generator: where it lives, the deformations are drawn.
+        strength: factor of all extents; 0 changes nothing but what interpolation does.
+
+    Raises:
+        InputError: vectors that are no square pictures of that side.
+    """
+    if pictures.shape[-1] != side * side:
+        raise InputError(
+            f"vectors of {pictures.shape[-1]} numbers are no pictures of {side}x{side}, and only pictures can be bent."
+        )
+    flat = pictures.reshape(-1, 1, side, side)
+    n = len(flat)
+    if n == 0:
+        return pictures
+
+    def uniform(*shape: int) -> Tensor:
+        return strength * (2 * torch.rand(n, *shape, generator=generator, device=generator.device) - 1)
+
+    turn, shear, stretch = TURN * uniform(), TURN * uniform(), 1 + STRETCH * uniform(2)
+    rows = (
+        torch.stack([turn.cos() * stretch[:, 0], shear - turn.sin() * stretch[:, 1]], dim=1),
+        torch.stack([turn.sin() * stretch[:, 0], turn.cos() * stretch[:, 1]], dim=1),
+    )
+    linear = torch.cat([torch.stack(rows, dim=1), SHIFT * uniform(2, 1)], dim=2)
+    grid = F.affine_grid(linear, list(flat.shape), align_corners=False)
+    pulled = F.interpolate(BEND * uniform(2, 4, 4), size=(side, side), mode="bicubic", align_corners=True)
+    bent = F.grid_sample(flat, grid + pulled.permute(0, 2, 3, 1), align_corners=False)
+    return bent.view(pictures.shape)
