@@ -281,7 +281,7 @@ def _other_seeds(profile: str, root: Path) -> dict[Path, str]:
     """
     own = root / "runs" / "own"
     texts = {}
-    ours = ("seed", "model", "dataset", "image_size", "n_models")
+    ours = ("seed", "model", "dataset", "image_size", "n_models", "objective")
     stamps = [stamp for file in sorted(own.glob("*.ipynb")) if (stamp := pages.stamp_of(pages.load(file)))]
     for path in sources(root):
         source = pages.load(path)
