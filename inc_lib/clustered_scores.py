@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from . import deep_clusters, metrics
+from . import deep_clusters, metrics, score_tables
 from .alternation import Literal, ledger, release_path
 from .models import clustered
 from .models.clustered import DeformingGenerator
@@ -82,7 +82,7 @@ def beside(sets: Mapping[str, Runs], scores: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             f"{world}: {score}": {
-                told: deep_clusters.spread([run["test"][score] for run in runs[key].values()])
+                told: score_tables.spread([run["test"][score] for run in runs[key].values()])
                 for told, key in shared.items()
             }
             for world, runs in sets.items()
