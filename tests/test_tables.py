@@ -143,7 +143,7 @@ def test_a_set_of_images_stands_beside_its_own_figures(tmp_path):
     write(tmp_path, "12_dls_clustering", numbers, dataset="mnist", model="dls-bent",
           provenance={"world_source": "published"})
     text = tables.results_markdown(tmp_path)
-    assert "0.975" in text and "0.847" not in text
+    assert "0.975" in text and "0.847" not in text and "told of bending (ours), cpu, 3 seeds" in text
     assert "-p objective dls-bent -p n_models 3" in text.replace("\\\n    ", "")
 
 
