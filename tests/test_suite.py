@@ -119,7 +119,9 @@ def test_ceilings_forgive_only_what_cannot_be_seen():
 def test_student_intervals_are_those_of_scipy():
     for degrees, quantile in enumerate(tables.STUDENT, start=1):
         assert quantile == pytest.approx(stats.t.ppf(0.975, degrees), abs=5e-4)
-    values = [0.9, 0.94, 0.98]
+    values = [0.70, 0.74, 0.78]
     half = stats.t.ppf(0.975, 2) * np.std(values, ddof=1) / np.sqrt(3)
-    assert tables._interval(values) == f"0.94 [{0.94 - half:.2f}, {0.94 + half:.2f}]"
+    assert tables._interval(values) == f"0.74 [{0.74 - half:.2f}, {0.74 + half:.2f}]"
+    assert tables._interval([0.9, 0.94, 0.98]) == f"0.94 [{0.94 - half:.2f}, 1.00]"  # no score is above 1
+    assert tables._interval([0.0, 0.1]) == "0.05 [0.00, 0.69]"
     assert tables._interval([0.5]) == "0.50"
