@@ -71,7 +71,7 @@ def train(
         world: vectors in [0, 1].
         steps: of the generator and encoder in all, those of an interrupted run included.
         n_clusters: K; default: as many as the world has classes, which is the only thing that is taken from them.
-        objective: "dls", "clustergan", "dls-bent" (for pictures), or weights of terms, see `models.dls.OBJECTIVES`.
+        objective: "dls", "clustergan", "dls-bent" (pictures and strokes), or weights of terms: `models.dls.OBJECTIVES`.
         seed: of weights, batches and noise.
         batch_size, learning_rate: the paper's, 64 and 1e-4.
         decay: share of the steps, at the end, over which the rate falls linearly to zero (the paper's: 0).
@@ -107,7 +107,8 @@ def train(
         bends = objective == "dls-bent"
         opening = (OPENING if bends else 0) if opening is None else opening
         convolutions = model.config["convolutions"]
-        game = Game(model, objective, opening=opening, tries=TRIES if opening and not convolutions else 1)
+        tries = TRIES if opening and not convolutions else 1
+        game = Game(model, objective, opening=opening, tries=tries, strokes=world.kind == "strokes")
     settings = {
         "world": world.name,
         "source": world.source,

@@ -1,4 +1,4 @@
-"""Pictures slightly turned, stretched, moved and bent: what a person would still call the same thing.
+"""Pictures and pen strokes slightly turned, stretched, moved and bent: what a person would still call the same thing.
 
 For learning without labels: a picture and its bent self belong together, whatever they show. How far is too far is
 knowledge about the data, and the only such knowledge used here: a digit turned by 15 degrees is the same digit.
@@ -15,6 +15,7 @@ from .errors import InputError
 TURN = 0.25  # radians, at most, to either side; and how much a row is sheared for each row of height
 STRETCH = 0.15  # of either side, at most
 SHIFT = 0.15  # of half a picture: two pixels of 28
+PULL = 0.05  # of the frame: how far each point of a stroke is pulled in a direction of its own
 BEND = 0.12  # of half a picture: how far each node of a grid of 4x4 is pulled in a direction of its own
 
 
@@ -51,3 +52,38 @@ def bend(pictures: Tensor, side: int, generator: torch.Generator, *, strength: f
     pulled = F.interpolate(BEND * uniform(2, 4, 4), size=(side, side), mode="bicubic", align_corners=True)
     bent = F.grid_sample(flat, grid + pulled.permute(0, 2, 3, 1), align_corners=False)
     return bent.view(pictures.shape)
+
+
+def bend_strokes(strokes: Tensor, generator: torch.Generator, *, strength: float = 1.0) -> Tensor:
+    """Each stroke turned, sheared and pulled about at every point, then brought back to the frame that it filled.
+
+    Args:
+        strokes: (..., 2 * points), the places x, y of the points in turn, in [0, 1].
+        generator: where it lives, the deformations are drawn.
+        strength: factor of all extents; 0 changes nothing.
+
+    Raises:
+        InputError: vectors of an odd number of features.
+    """
+    if strokes.shape[-1] % 2:
+        raise InputError(f"vectors of {strokes.shape[-1]} numbers are no strokes: expected x and y of each point.")
+    points = strokes.reshape(-1, strokes.shape[-1] // 2, 2)
+    n = len(points)
+    if n == 0:
+        return strokes
+
+    def uniform(*shape: int) -> Tensor:
+        return strength * (2 * torch.rand(n, *shape, generator=generator, device=generator.device) - 1)
+
+    turn, shear = TURN * uniform(), TURN * uniform()
+    rows = (torch.stack([turn.cos(), shear - turn.sin()], dim=1), torch.stack([turn.sin(), turn.cos()], dim=1))
+    low, size = _frame(points)
+    bent = (points - 0.5) @ torch.stack(rows, dim=1).mT.to(points) + PULL * uniform(*points.shape[1:]).to(points)
+    bent_low, bent_size = _frame(bent)
+    return (low + size * (bent - bent_low) / bent_size.clamp_min(1e-6)).view(strokes.shape)
+
+
+def _frame(points: Tensor) -> tuple[Tensor, Tensor]:
+    """The lower corner and the sides of the frame around points (n, k, 2): (n, 1, 2) each."""
+    low = points.amin(dim=1, keepdim=True)
+    return low, points.amax(dim=1, keepdim=True) - low

@@ -19,21 +19,19 @@ from .models.dls import DLS
 from .worlds.vectors import VectorWorld
 
 IMAGES = ("mnist", "fashion-mnist")
-# Ding and Luo (2019), Table 3: the best of five runs, chosen by purity, which takes labels.
-PAPER = {
-    "pendigits": {"purity": 0.847, "nmi": 0.803},
-    "mnist": {"purity": 0.975, "nmi": 0.936},
-    "fashion-mnist": {"purity": 0.693, "nmi": 0.669},
-}
-GOALS = {"mnist": 0.945, "fashion-mnist": 0.70}  # mean purity that we set ourselves; MNIST: the paper's less 0.03
+TOLD = (*IMAGES, "pendigits")  # sets on which a model was told of bending
+# mean purity that we set ourselves; MNIST: the paper's less 0.03
+GOALS = {"mnist": 0.945, "fashion-mnist": 0.70, "pendigits": 0.85}
 CALLED = {
     "dls": "DLS-Clustering",
     "dls-bent": "DLS-Clustering, told of bending",
+    "dls-bent, short opening": "DLS-Clustering, told of bending, opened for 1,000 steps",
     "clustergan": "ClusterGAN",
     "no disentangling": "DLS without the last line",
     "dls longer": "DLS-Clustering, trained longer",
 }
 OPENING = "bent pictures alone, before the game"
+KNOW_BENDING = (CALLED["dls-bent"], CALLED["dls-bent, short opening"], OPENING)
 MOST_ENCODED = 20_000  # codes that partitions are found in, for a record
 MOST_READ = 3_000  # test observations that the judge reads, for a record
 
@@ -54,10 +52,14 @@ def chosen(runs: Sequence[Mapping[str, Any]]) -> int:
     return agrees.index(max(agrees))
 
 
-def choices(name: str, runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Purity and NMI by the way in which one of several runs is chosen; the paper's figures named as such.
+def choices(runs: Sequence[Mapping[str, Any]], paper: Mapping[str, float] | None = None) -> pd.DataFrame:
+    """Purity and NMI by the way in which one of several runs is chosen.
 
     The best by labels is the one with the highest purity on the training part.
+
+    Args:
+        runs: a method's, from a ledger.
+        paper: {"purity": 0.9, "nmi": 0.8}, what a paper prints for its best of several; None: no such columns.
     """
     scores = [(part, score) for part in ("train", "test") for score in ("purity", "nmi")]
     purities = [run["train"]["purity"] for run in runs]
@@ -67,10 +69,10 @@ def choices(name: str, runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         "best by purity, with labels": _row(runs[purities.index(max(purities))], scores),
     }
     table = pd.DataFrame.from_dict(rows, orient="index", columns=[" ".join(score) for score in scores])
-    if name in PAPER:
+    if paper:
         table["paper's purity"], table["paper's NMI"] = "–", "–"
         table.loc["best by purity, with labels", ["paper's purity", "paper's NMI"]] = [
-            f"{value:.3f}" for value in PAPER[name].values()
+            f"{paper[score]:.3f}" for score in ("purity", "nmi")
         ]
     return table.rename_axis("run")
 
@@ -89,7 +91,7 @@ def best_other(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[str, f
 
     ("none", 0.0) where there is none.
     """
-    others = {name: purity(runs) for name, runs in found.items() if name not in (CALLED["dls-bent"], OPENING)}
+    others = {name: purity(runs) for name, runs in found.items() if name not in KNOW_BENDING}
     return max(others.items(), key=lambda other: other[1], default=("none", 0.0))
 
 

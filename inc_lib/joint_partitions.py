@@ -27,6 +27,7 @@ from .partitions import codes_array, find_partitions
 REFERENCES = 10_000   # codes that a joint partition is made of; the others belong where their nearest one does
 NEIGHBOURS = (12, 18, 27, 40)  # of the density along the graph, from sharp to smooth
 DEPTH = 3.0           # standard errors by which a peak must stand above the pass to a higher one
+AWAKE = 0.1           # a code with less than this share of the largest deviation is quiet
 COMPONENTS = (1, 2, 4, 8, 10, 15, 20, 30, 50, 100)  # of the mixture, its number chosen by BIC
 
 
@@ -35,14 +36,16 @@ class JointPartition:
     """A subspace, divided into cells.
 
     Attributes:
-        reference: float32 (m, k), codes of the subspace.
+        reference: float32 (m, k), codes of the subspace, times `scale`.
         labels: int64 (m,), their cells 0, 1, ...
         method: what made it.
+        scale: float32 (k,), of `evened`.
     """
 
     reference: NDArray[np.float32]
     labels: NDArray[np.int64]
     method: str
+    scale: NDArray[np.float32]
 
     @property
     def size(self) -> int:
@@ -56,7 +59,7 @@ class JointPartition:
     def nearest(self, values: ArrayLike | Tensor) -> NDArray[np.int64]:
         """The nearest reference of each of values (n, k): int64 (n,)."""
         values = codes_array(values, dimensions=self.reference.shape[1])
-        return self._tree.kneighbors(values, return_distance=False)[:, 0]
+        return self._tree.kneighbors(values * self.scale, return_distance=False)[:, 0]
 
     def assign(self, values: ArrayLike | Tensor) -> NDArray[np.int64]:
         """The cell of each of values (n, k), that of the nearest reference: int64 (n,)."""
@@ -91,6 +94,8 @@ def partition_jointly(values: ArrayLike | Tensor, *, method: str = "modes", reso
     if method not in METHODS:
         raise suggest("method", method, METHODS)
     reference = values[spread_rows(len(values), REFERENCES)]
+    scale = evened(reference)
+    reference = reference * scale
     finest = max(len(reference) // LEAST_SUPPORT, 1)
     if resolution is not None and (isinstance(resolution, str) or not 1 <= resolution <= finest):
         raise InputError(f"resolution {resolution!r} cannot be used on {len(reference):,} codes: expected a number "
@@ -99,7 +104,18 @@ def partition_jointly(values: ArrayLike | Tensor, *, method: str = "modes", reso
     labels = _absorb(reference, np.unique(labels, return_inverse=True)[1] if labels.min() >= 0 else labels)
     if resolution is not None:
         labels = _divide(reference, labels, resolution)
-    return JointPartition(reference, labels, method)
+    return JointPartition(reference, labels, method, scale)
+
+
+def evened(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What brings the quiet ones of codes (n, k) to the spread of the widest: factors (k,), 1 for all others.
+
+    Distances would not see them. A generator may listen to a code that hardly moves; who does not want to hear one
+    leaves it out.
+    """
+    spread = values.std(axis=0)
+    quiet = (spread > 0) & (spread < AWAKE * spread.max())
+    return np.where(quiet, spread.max() / np.where(quiet, spread, 1), 1).astype(np.float32)
 
 
 def _modes(values: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .clustering import Model
 from .errors import InputError
-from .subspaces import AWAKE
+from .joint_partitions import AWAKE
 
 BATCH = 1024
 

@@ -24,13 +24,12 @@ from torch import Tensor
 
 from .actions import LEAST_SUPPORT, ActionSet, Ownership, find_actions
 from .errors import InputError
-from .joint_partitions import REFERENCES, JointPartition, partition_jointly, spread_rows
+from .joint_partitions import AWAKE, REFERENCES, JointPartition, evened, partition_jointly, spread_rows
 from .partitions import codes_array, find_partitions
 from .worlds import Factor
 
 VOTERS = 10           # neighbours that vote on an attribute in `find_dimensions`
 READABLE = 0.8        # share of observations whose attribute a reader must get right to be listened to
-AWAKE = 0.1           # codes with less than this share of the largest deviation are left out
 LEAST_CELL = 30       # references in a cell of a stated resolution, at least
 
 
@@ -44,6 +43,9 @@ def find_dimensions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, facto
     until the gain is below `gain`. A code that tells nothing *alone*, as each of a circle's hardly does, is found as
     soon as its partner is in; a code may be chosen by several factors. A code that alone reaches `alone` is added as
     well, however little the others leave to it: a generator that looks at two copies must be told by both.
+
+    Quiet codes, with less than `AWAKE` of the largest deviation, are taken only if they reach `alone`: most are what a
+    prior has closed, and hold noise; but a generator can amplify one that is small and sharp.
 
     Args:
         states: int (n, M).
@@ -63,14 +65,13 @@ def find_dimensions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, facto
                          "(0, 1] and a whole number of at least 1.")
     rows = spread_rows(len(values), n)
     values, labels = values[rows], labels[rows]
-    deviation = values.std(axis=0)
-    awake = np.flatnonzero(deviation > AWAKE * deviation.max())
-    return [_forward(values, labels[:, i], awake, gain, most, alone) for i in range(len(factors))]
+    return [_forward(values, labels[:, i], gain, most, alone) for i in range(len(factors))]
 
 
-def _forward(values: NDArray, labels: NDArray, candidates: NDArray, gain: float, most: int,
-             alone: float) -> tuple[int, ...]:
+def _forward(values: NDArray, labels: NDArray, gain: float, most: int, alone: float) -> tuple[int, ...]:
     """Add the code that helps the neighbours' vote most, while it does; then those that need no help."""
+    deviation = values.std(axis=0) if len(values) else np.zeros(values.shape[1])
+    quiet, values = deviation <= AWAKE * deviation.max(), values * evened(values) if len(values) else values
     cut = 2 * len(values) // 3
     floor = np.bincount(labels[cut:]).max() / (len(labels) - cut) if len(labels) > cut else 1.0
     if floor == 1 or cut <= VOTERS:
@@ -81,7 +82,8 @@ def _forward(values: NDArray, labels: NDArray, candidates: NDArray, gain: float,
         voters = KNeighborsClassifier(VOTERS, algorithm="kd_tree").fit(inside[:cut], labels[:cut])
         return (float((voters.predict(inside[cut:]) == labels[cut:]).mean()) - floor) / (1 - floor)
 
-    single = tried = {int(d): vote([int(d)]) for d in candidates}
+    single = {d: vote([d]) for d in np.flatnonzero(deviation > 0).tolist()}
+    single = tried = {d: share for d, share in single.items() if not quiet[d] or share >= alone}
     chosen: list[int] = []
     reached = 0.0
     while tried and tried[best := max(tried, key=tried.get)] - reached >= gain:

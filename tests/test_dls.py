@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from inc_lib import adversarial, chapter, clustering, deep_clusters, dls_images, dls_plots
-from inc_lib.bending import bend
+from inc_lib.bending import bend, bend_strokes
 from inc_lib.errors import InputError
 from inc_lib.models import dls
 from inc_lib.models.dls import DLS, Game, rbf_discrepancy
@@ -163,6 +163,30 @@ def test_a_bend_of_no_strength_is_none_and_any_other_is_its_own():
         bend(pictures, 8, generator)
 
 
+def test_bent_strokes_fill_the_frame_that_they_filled():
+    generator = torch.Generator().manual_seed(0)
+    strokes = 0.2 + 0.6 * torch.rand(5, 7, 16, generator=generator)
+    assert torch.allclose(bend_strokes(strokes, generator, strength=0.0), strokes, atol=1e-6)
+    bent = bend_strokes(strokes, generator)
+    points, own = bent.view(5, 7, 8, 2), strokes.view(5, 7, 8, 2)
+    assert torch.allclose(points.amin(2), own.amin(2), atol=1e-6) and torch.allclose(points.amax(2), own.amax(2))
+    assert 0.01 < (points - own).abs().mean() < 0.15 and len(bent.view(-1, 16).unique(dim=0)) == 35
+    dot = torch.full((1, 16), 0.5)
+    assert bend_strokes(dot, generator).tolist() == dot.tolist()  # no frame, nothing to see
+    assert bend_strokes(strokes[:0], generator).shape == (0, 7, 16)
+    with pytest.raises(InputError, match="x and y of each point"):
+        bend_strokes(strokes[..., :15], generator)
+
+
+def test_strokes_are_bent_as_strokes():
+    part = vectors.Part(torch.rand(64, 14, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 3)
+    pens = vectors.VectorWorld("pens", "yours", part, part, tuple("abc"), (7, 2))
+    assert adversarial.train(pens, steps=1, objective="dls-bent", opening=2).provenance["opening"] == 2
+    game = Game(made(n_features=14), "dls-bent", strokes=True)  # seven points, and no square
+    both = game._with_bent(torch.rand(1, 3, 14), torch.Generator().manual_seed(0))
+    assert both.shape == (1, 6, 14) and not torch.equal(both[:, :3], both[:, 3:])
+
+
 def test_what_bending_tells_of_an_encoder_that_knows_nothing():
     model = made(n_features=16)
     with torch.no_grad():
@@ -188,7 +212,7 @@ def test_the_opening_is_the_encoders_then_the_game_begins():
         turns.append([any(p.grad is not None for p in part.parameters()) for part in parts])
         game.after_step()
     assert turns == 2 * [[False, True, False]] + 5 * [[True, False, False]] + [[False, True, True]]
-    with pytest.raises(InputError, match="no square pictures"):
+    with pytest.raises(InputError, match="neither square pictures nor strokes"):
         Game(made(), "dls-bent")
     with pytest.raises(InputError, match="opening"):
         Game(made(), "dls", opening=2)
@@ -551,10 +575,11 @@ def test_the_record_of_images_is_told_as_it_is():
     assert dls_images.best_other(found) == ("k-means", 0.5) and dls_images.best_other({}) == ("none", 0.0)
     told = found["DLS-Clustering, told of bending"]
     assert dls_images.chosen(told) == 1 and dls_images.purity(told) == pytest.approx(0.8)
-    table = dls_images.choices("mnist", told)
+    table = dls_images.choices(told, {"purity": 0.975, "nmi": 0.936})
     assert table.loc["chosen by agreement, no labels", "test purity"] == "0.700"
     assert table.loc["best by purity, with labels"].tolist() == ["0.900", "0.450", "0.900", "0.450", "0.975", "0.936"]
     assert table.loc["mean of all", "train nmi"] == "0.400 ± 0.071"
+    assert dls_images.choices(told).columns.tolist() == ["train purity", "train nmi", "test purity", "test nmi"]
     said = dls_images.sentence("mnist", found)
     assert "0.800 ± 0.141 over 2 runs" in said and "before the game 0.800" in said and "0.945 not reached" in said
     assert dls_images.sentence("mnist", {}) == "mnist was not measured" and dls_images.methods({}) == {}

@@ -91,6 +91,24 @@ def test_a_copy_of_a_telling_code_is_chosen_too():
         subspaces.find_dimensions(states, codes, factor, gain=0)
 
 
+def test_a_quiet_code_is_heard_if_it_says_something():
+    states, codes, factors = rotated_grid()
+    quiet = codes.clone()
+    quiet[:, 2] = 0.001 * (states[:, 1] + 0.02 * codes[:, 2])
+    assert [sorted(own) for own in subspaces.find_dimensions(states, quiet, factors)] == [[0, 1], [0, 1, 2]]
+    quiet[:, 2] = 0.001 * codes[:, 2]  # and noise is not
+    assert [sorted(own) for own in subspaces.find_dimensions(states, quiet, factors)] == [[0, 1], [0, 1]]
+
+
+def test_a_quiet_code_parts_cells_as_a_loud_one_does():
+    rng = np.random.default_rng(0)
+    loud, small = rng.integers(0, 3, 3000), rng.integers(0, 2, 3000)
+    values = np.column_stack([loud, 0.001 * small]) + rng.standard_normal((3000, 2)) * [0.05, 0.00005]
+    partition = joint_partitions.partition_jointly(values.astype(np.float32))
+    assert partition.size == 6 and pure(partition, values.astype(np.float32), 2 * loud + small)
+    assert joint_partitions.evened(values[:, :1].astype(np.float32)).tolist() == [1]
+
+
 def test_a_constant_factor_and_few_observations_have_no_codes():
     factor = (Factor("a", ("0", "1"), "categorical"),)
     assert subspaces.find_dimensions(np.zeros((500, 1), dtype=int), np.random.default_rng(0).random((500, 2)),
@@ -172,7 +190,7 @@ def test_what_cannot_be_cut_is_said(options, told):
 
 def test_an_angle_is_taken_in_the_plane_of_most_variance_and_needs_one():
     states, codes, _ = star()
-    thin = np.column_stack([codes, 0.01 * np.random.default_rng(0).standard_normal(len(codes))]).astype(np.float32)
+    thin = np.column_stack([codes, 0.2 * np.random.default_rng(0).standard_normal(len(codes))]).astype(np.float32)
     assert pure(joint_partitions.partition_jointly(thin, method="angle"), thin, states[:, 0])
     one = thin[:, :1]
     assert np.array_equal(joint_partitions.partition_jointly(one, method="angle").labels,
@@ -409,3 +427,25 @@ def test_the_record_is_a_table(tmp_path):
         subspace_tables.ablation("m", path)
     with pytest.raises(InputError, match="python benchmarks/subspaces.py"):
         subspace_tables.ablation("n", tmp_path / "none.json")
+
+
+def test_the_record_forgives_what_cannot_be_seen(tmp_path):
+    path = tmp_path / "record.json"
+    repeats = [{"macro_f1": [f, 1.0], "kept": [None, 0.8], "cells": {}, "modulo_symmetry": {"a": f + 0.3}}
+               for f in (0.4, 0.6)]
+    path.write_text(json.dumps({"networks": {"n": {
+        "factors": ["a", "b"], "dimensions": [[0, 1], [2]], "variants": {"paper": repeats},
+        "oracle": {"a": {"strictly": 0.64, "modulo symmetry": 0.89},
+                   "b": {"strictly": 1.0, "modulo symmetry": None}}}}}))
+    assert subspace_tables.cell("n", "paper", "a", path) == "0.50 ± 0.14"
+    assert subspace_tables.cell("n", "paper", "a" + subspace_tables.MODULO, path) == "0.80 ± 0.14"
+    assert subspace_tables.cell("n", "paper", "b" + subspace_tables.MODULO, path) == "–"
+    assert [subspace_tables.ceiling("n", factor, path) for factor in "abc"] == ["0.89", "1.00", "–"]
+    assert subspace_tables.ceiling("m", "a", path) == "–"
+
+
+def test_every_number_that_the_text_speaks_of_was_measured(tmp_path):
+    told = subspace_tables.told()
+    assert [name for name, number in told.items() if number == "–"] == []
+    assert set(subspace_tables.told(tmp_path / "none.json").values()) == {"–"}
+    assert len(set(told.values())) > 20  # numbers of their own, not one for all

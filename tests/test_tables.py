@@ -107,6 +107,19 @@ def test_the_readme_s_tables_hold_the_paper_s_three(tmp_path):
     assert "-p dataset mpi3d-twin -p model comp-wae" in text
 
 
+def test_what_goes_past_the_paper_stands_beside_it_in_the_readme(tmp_path):
+    numbers = {"n_attributes_orientation": 40, "f1_orientation": 0.1, "oracle_f1_orientation": 0.6,
+               "f1_modulo_symmetry_orientation": 0.2, "oracle_f1_modulo_symmetry_orientation": 0.9, "uniqueness": 0.5}
+    write(tmp_path, "18_three_worlds", numbers, dataset="dsprites-twin", model="comp-wae")
+    write(tmp_path, "16_subspaces", {"subspaces_ours_f1_orientation": 0.4,
+                                     "subspaces_ours_f1_modulo_symmetry_orientation": 0.8},
+          dataset="dsprites-twin", model="comp-wae")
+    text = tables.short_markdown(tmp_path)
+    assert cells(text, "orientation")[2:] == ["0.10", "0.60", "0.40"]
+    assert cells(text, "orientation, modulo symmetry") == ["–", "–", "0.20", "0.90", "0.80"]
+    assert "papermill notebooks/16_subspaces.ipynb" in text and "past the paper, on subspaces, 1 seed" in text
+
+
 def test_the_readme_shows_what_was_recorded():
     readme = (ROOT / "README.md").read_text()
     shown = readme.split("<!-- tables: python -m inc_lib.tables results --short -->")[1].split("<!-- end -->")[0]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Train the released models again, exactly as checkpoints/README.md tells: eight hours on one shared core. Every training
+# Train the released models again, exactly as checkpoints/README.md tells: twelve hours on one shared core. Every training
 # is resumable: start this again after a kill.
 #
 #   sh workflow/train.sh                          # one after the other, on whatever is there
@@ -33,9 +33,13 @@ commands() {
 
     # The other two worlds (chapter 18).
     echo "$python -m inc_lib.oracle train --world mpi3d-twin --image-size 32 --steps 4000 --seed 0 --threads 1 --device %D --release"
-    echo "$train --world mpi3d-twin --model comp-wae --output sigmoid --steps 24000 --decay 0.2 --release"
+    echo "$train --world mpi3d-twin --model comp-wae --output sigmoid --steps 52000 --decay 0.2 --release"
     echo "$python -m inc_lib.oracle train --world dsprites-twin --image-size 32 --steps 14000 --seed 0 --threads 1 --device %D --release"
     echo "$train --world dsprites-twin --model comp-wae --steps 22000 --release"
+    for world in dsprites-twin mpi3d-twin; do
+        echo "$train --world $world --model ada-gvae --steps 20000 --release"
+        echo "$train --world $world --model beta-tcvae --steps 12000 --release"
+    done
 
     # Real pedestrians, for chapter 8: six policies, some four minutes each.
     for seed in 0 1 2; do
@@ -66,9 +70,11 @@ commands() {
     # Pen strokes, for chapter 12: five models side by side, some six minutes.
     echo "$python -m inc_lib.adversarial --dataset pendigits --steps 4000 --members 5 --device %D --release"
 
-    # Images, for chapter 12: three models of each set side by side, told of bending, some ten minutes together.
-    echo "$python -m inc_lib.adversarial --dataset mnist --objective dls-bent --steps 500 --members 3 --device %D --release"
-    echo "$python -m inc_lib.adversarial --dataset fashion-mnist --objective dls-bent --steps 120 --members 3 --device %D --release"
+    # Images and strokes, for chapter 12: three or five models of each set side by side, told of bending, some ten minutes a set.
+    bent="$python -m inc_lib.adversarial --objective dls-bent --device %D --release"
+    echo "$bent --dataset mnist --steps 500 --opening 4000 --members 3"
+    echo "$bent --dataset fashion-mnist --steps 300 --opening 4000 --members 3"
+    echo "$bent --dataset pendigits --steps 1000 --opening 2000 --members 5"
 
     # Real images, for chapter 14: three passes over them.
     for world in mnist fashion-mnist; do

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..bending import bend
+from ..bending import bend, bend_strokes
 from ..errors import InputError, suggest
 from . import checkpoints
 
@@ -191,6 +191,7 @@ class Game(nn.Module):
         model: h and G.
         objective: "dls", "clustergan", or weights by the names in `OBJECTIVES["dls"]`.
         critic_steps: of the critic, for each of the generator and encoder.
+        strokes: whether observations are strokes, points x, y in turn; else they are square pictures, if bent at all.
         opening: steps before the game in which the encoder alone learns from bent pictures.
         tries: encoders that each network opens with. The one whose own loss is the lowest at the end of the opening
             (a running mean over the last hundred steps or so; no label) goes on, as k-means keeps the best of its
@@ -209,6 +210,7 @@ class Game(nn.Module):
         critic_steps: int = CRITIC_STEPS,
         opening: int = 0,
         tries: int = 1,
+        strokes: bool = False,
     ) -> None:
         super().__init__()
         if isinstance(objective, str):
@@ -220,10 +222,11 @@ class Game(nn.Module):
         self.model, self.weights = model, dict.fromkeys(OBJECTIVES["dls"], 0.0) | dict(objective)
         self.bends, self.opening = any(self.weights[name] for name in TOLD_BY_BENDING), opening
         self.side = math.isqrt(model.config["n_features"])
-        if self.bends and self.side**2 != model.config["n_features"]:
+        self.strokes = strokes
+        if self.bends and not strokes and self.side**2 != model.config["n_features"]:
             raise InputError(
-                f"observations of {model.config['n_features']} features are no square pictures, and only pictures can "
-                "be bent: take objective='dls'."
+                f"observations of {model.config['n_features']} features are neither square pictures nor strokes, and "
+                "nothing else can be bent: take objective='dls'."
             )
         if opening and not self.bends:
             raise InputError("an opening learns from bent pictures, which this objective does not have.")
@@ -330,7 +333,8 @@ class Game(nn.Module):
         return total - self.critic(made).float().mean(), parts
 
     def _with_bent(self, real: Tensor, noise: torch.Generator) -> Tensor:
-        return torch.cat([real, bend(real, self.side, noise)], dim=1)
+        bent = bend_strokes(real, noise) if self.strokes else bend(real, self.side, noise)
+        return torch.cat([real, bent], dim=1)
 
     def _bent_parts(self, real: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """A picture and its bent self are assigned alike, to few clusters each, to all clusters together."""

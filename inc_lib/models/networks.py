@@ -81,8 +81,8 @@ def _side(image_size: int, widths: tuple[int, ...]) -> int:
 
 
 class _Down(nn.Conv2d):
-    """A 4x4 convolution of stride 2. In training on a CPU, maps of 4x4 become 2x2 by four matrix products: the gradient
-    of the weights then costs a quarter of what the library's takes there, a third of a whole step of Comp-WAE."""
+    """A 4x4 convolution of stride 2. In training on a CPU, maps of 4x4 become 2x2 by four matrix products: a whole
+    step of Comp-WAE then takes about three quarters of the time (benchmarks/small_maps.py)."""
 
     def forward(self, maps: Tensor) -> Tensor:
         if not _by_products(maps, side=4):
