@@ -107,7 +107,17 @@ class Column:
     @property
     def title(self) -> str:
         model = (MODELS | GAMES).get(self.model, self.model)
-        return f"ours, {self.origin}, {model}, {self.profile}, {_seeds(self.n_seeds)}"
+        return f"ours, {self.origin}, {model}, {self.profile}, {_seeds(self.n_seeds)}{self.unequal}"
+
+    @property
+    def unequal(self) -> str:
+        """How long each seed was trained, where that differs: " (92,000 and 60,000 steps)"."""
+        told = sorted(self.records, key=lambda record: record.seed)
+        steps = [record.provenance.get("train_steps") if record.model == record.run_model else None for record in told]
+        if None in steps or len(set(steps)) < 2:
+            return ""
+        *first, last = [f"{count:,}" for count in steps]
+        return f" ({', '.join(first)} and {last} steps)"
 
     @property
     def n_seeds(self) -> int:
@@ -390,6 +400,22 @@ def _table_one_rows(group: list[Column], factors: list[str], figures: list[tuple
     return rows
 
 
+def table_atlas(group: list[Column]) -> str:
+    """Chapter 19: the plates of every network that a page shows, in numbers; a row a network."""
+    kinds = ("read as ordered", "orders carried out", "uniqueness")
+    parts = []
+    for c in group:
+        keys = [key for record in c.records for key in record.numbers]
+        networks = dict.fromkeys(m[1] for key in keys if (m := re.fullmatch(r"atlas_uniqueness_(.+)", key)))
+        rows = []
+        for at in networks:
+            world, model = at.split("_by_")
+            rows.append([f"{world.replace('_', '-')}, {MODELS.get(model.replace('_', '-'), model)}",
+                         *(c.cell(f"atlas_{slug(kind)}_{at}") for kind in kinds)])
+        parts.append(markdown_table([f"world and network, seen from {c.title}", *kinds], rows))
+    return "\n\n".join(parts)
+
+
 def table_crowds(group: list[Column]) -> str:
     """Chapter 8: walks of the policies, and of what they have to beat. The paper gives pictures, no numbers."""
     rivals, ratio = ("", "_copy", "_line", "_people"), "distance to held-out people / floor"
@@ -566,6 +592,11 @@ SECTIONS = (
             "All five experiments in one pass, as chapter 18 runs them. Means and, of several seeds, 95 % intervals by "
             "Student's t. Macro-F1 is read by an oracle whose own score on held-out real pictures stands beside it; an "
             "attribute without an action counts as 0. The paper's Table 1 shows one model for each published set."),
+    Section("19_atlas", "An atlas: what can be ordered, and what is read", r"atlas_", table_atlas,
+            "The plates of chapter 19 in numbers, by the paper's procedure: of at most 30 pictures a factor, the share "
+            "that an oracle reads as ordered (modulo what cannot be seen); the same with an attribute without an "
+            "action counted as 0; and the uniqueness of the codes. The paper shows such plates (its Figures 11 to 40) "
+            "and gives no figures."),
     Section("08_crowds", "Crowds: walks that nobody walked", r"crowds_", table_crowds,
             "Energy distance between generated walks and held-out real ones, route by route, as a multiple of the "
             "distance between two halves of the real ones; the mean over routes and over several policies. The "
@@ -664,7 +695,7 @@ def _table_one(column: Column, figures: tuple[tuple[float, ...], tuple[float, ..
     factors = _as_recorded([column])
     rows = _table_one_rows([column], factors, list(figures))
     if past:
-        header.append(f"past the paper, on subspaces, {_seeds(len(past.seeds))}")
+        header.append(f"past the paper, on subspaces, {_seeds(len(past.seeds))}{past.unequal}")
         keys = {_name(f): f for f in factors}
         keys |= {f"{_name(f)}, modulo symmetry": f"modulo_symmetry_{f}" for f in factors}
         for row in rows:

@@ -32,7 +32,7 @@ LABELS = {"01_lower_bound": "ch-lower-bound", "02_atomic_actions": "ch-atomic-ac
           "09_scene_composition": "ch-scenes", "10_combinatorial_generalisation": "ch-composition",
           "11_clustered_generator": "ch-clustered", "12_dls_clustering": "ch-dls", "13_per_pixel": "ch-pixels",
           "14_your_dataset": "ch-your-dataset", "16_subspaces": "ch-subspaces",
-          "17_without_labels": "ch-without-labels", "18_three_worlds": "ch-three-worlds"}
+          "17_without_labels": "ch-without-labels", "18_three_worlds": "ch-three-worlds", "19_atlas": "ch-atlas"}
 
 # What a browser fetches by itself, and from which attribute. `a href` is not among them: a reader follows it.
 FETCHED = {("script", "src"), ("img", "src"), ("img", "srcset"), ("source", "src"), ("source", "srcset"),

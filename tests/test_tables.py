@@ -120,6 +120,30 @@ def test_what_goes_past_the_paper_stands_beside_it_in_the_readme(tmp_path):
     assert "papermill notebooks/16_subspaces.ipynb" in text and "past the paper, on subspaces, 1 seed" in text
 
 
+def test_a_column_says_where_its_seeds_were_not_trained_alike(tmp_path):
+    for seed, steps in ((0, 92_000), (3, 60_000)):
+        write(tmp_path, "04_e1_realism", {"f1_shape": 0.5, "beta_tcvae__f1_shape": 0.4}, seed=seed,
+              provenance={"train_steps": steps})
+    text = tables.results_markdown(tmp_path)
+    assert text.count("Ada-GVAE, cpu, 2 seeds (92,000 and 60,000 steps)") == 1 and "beta-TCVAE, cpu, 2 seeds |" in text
+    for seed in (0, 3):
+        write(tmp_path, "04_e1_realism", {"f1_shape": 0.5}, seed=seed, provenance={"train_steps": 60_000})
+    assert "steps)" not in tables.results_markdown(tmp_path)
+
+
+def test_the_plates_of_all_networks_are_one_table(tmp_path):
+    write(tmp_path, "19_atlas", {"atlas_read_as_ordered_shapes3d_by_beta_tcvae": 0.9, "n_networks": 2,
+                                 "atlas_orders_carried_out_shapes3d_by_beta_tcvae": 0.4,
+                                 "atlas_uniqueness_shapes3d_by_beta_tcvae": 0.5,
+                                 "atlas_read_as_ordered_dsprites_by_comp_wae": None,
+                                 "atlas_orders_carried_out_dsprites_by_comp_wae": 0.0,
+                                 "atlas_uniqueness_dsprites_by_comp_wae": 0.1},
+          dataset="dsprites-twin", model="comp-wae")
+    text = tables.results_markdown(tmp_path)
+    assert cells(text, "shapes3d, beta-TCVAE") == ["0.90", "0.40", "0.50"]
+    assert cells(text, "dsprites, Comp-WAE") == ["–", "0.00", "0.10"]
+
+
 def test_the_readme_shows_what_was_recorded():
     readme = (ROOT / "README.md").read_text()
     shown = readme.split("<!-- tables: python -m inc_lib.tables results --short -->")[1].split("<!-- end -->")[0]
