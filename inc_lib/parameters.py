@@ -25,7 +25,7 @@ INJECTED = "injected-parameters"  # papermill's own tag; never stored in a sourc
 # What most chapters call their parameters. A profile may hold these and what any chapter beside it declares.
 COMMON = ("profile", "dataset", "image_size", "n_pictures", "n_sweeps",
           "model", "checkpoint", "train_steps", "n_observations",
-          "n_generated", "n_boosting", "n_drawn", "n_models", "n_seeds", "n_steps", "live_steps",
+          "n_generated", "n_boosting", "n_drawn", "n_models", "n_networks", "n_seeds", "n_steps", "live_steps",
           "oracle_steps", "n_learned", "n_live", "n_encoded", "seed", "device")
 
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict,
