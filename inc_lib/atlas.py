@@ -183,16 +183,17 @@ def plate(blocks: Sequence[Block], *, row_name: str = "observations") -> Figure:
     """One sheet of blocks: an empty box where no action is, a frame where the judge reads something else."""
     left, gap, most, name_size = 1.05 * _text_width([b.factor for b in blocks], 10) + 0.2, 0.04, 0.52, 8.5
     head, below = 0.2, 0.13  # inches: names of attributes, and air under a block
-    layout, height = [], 0.0
+    layout, height, width = [], 0.0, 0.0
     for b in blocks:
         room = (WIDTH - left) / len(b.attributes)
         side = min(most, room - gap)
         pitch = min(room, max(side + gap, _text_width(b.attributes, name_size) + 0.08))
         layout.append((height, side, pitch))
         height += head + _rows(b) * (side + gap) + below
-    figure = _figure(height, WIDTH, layout=None)
+        width = max(width, left + len(b.attributes) * pitch + 0.02)
+    figure = _figure(height, width, layout=None)
     axes = _no_axes(figure.add_axes((0, 0, 1, 1)))
-    axes.set(xlim=(0, WIDTH), ylim=(height, 0), autoscale_on=False)
+    axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
     for b, (top, side, pitch) in zip(blocks, layout, strict=True):
         pictures, rows = _pictures(b.pictures, 5), _rows(b)
         middle = top + head + rows * (side + gap) / 2
@@ -221,4 +222,4 @@ def plate(blocks: Sequence[Block], *, row_name: str = "observations") -> Figure:
     alt += f"rows {row_name}." + (f" Empty, for want of an action: {_and(none)}." if none else "")
     framed = _and([f"{count} of {name}" for name, count in wrong.items()]) if wrong else "none"
     alt += f" Framed, as read otherwise: {framed}."
-    return _finish(figure, alt)
+    return _finish(figure, alt, wide=width > 0.8 * WIDTH)  # dense: a phone scrolls it

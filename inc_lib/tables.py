@@ -270,7 +270,8 @@ def rerun(column: Column, chapter: str) -> str:
     lines = [["papermill", f"notebooks/{chapter}.ipynb", f"{chapter}.ipynb"],
              ["-f", f"notebooks/profiles/{column.profile}.yaml"],
              [word for name, value in given.items() if value for word in ("-p", name, str(value))]]
-    others = f"   # and seeds {', '.join(map(str, column.seeds[1:]))}" if len(column.seeds) > 1 else ""
+    rest = column.seeds[1:]
+    others = f"   # and seed{'s' * (len(rest) > 1)} {', '.join(map(str, rest))}" if rest else ""
     return " \\\n    ".join(map(shlex.join, lines)) + others
 
 
@@ -331,7 +332,7 @@ def table_e3(group: list[Column]) -> str:
     for measure, key in (("purity", "purity"), ("NMI", "nmi")):
         header = [f"factor: {measure}", "partitions by"] + [PUBLISHED] * beside + [c.title for c in group]
         rows = [[_name(factor), label] + [_paper(PAPER_E3[method][key], factor)] * beside
-                + [c.cell(f"{key}_{method}_{factor}") for c in group]
+                + [c.cell(f"{key}_{method}_{factor}", interval=True) for c in group]
                 for factor in factors for method, label in METHODS.items()]
         tables.append(markdown_table(header, rows, labels=2))
     return "\n\n".join(tables)
@@ -351,7 +352,7 @@ def table_e4(group: list[Column]) -> str:
     for condition, label in CONDITIONS.items():
         if group[0].beside_paper:
             rows.append([label, PUBLISHED, *(_paper(PAPER_E4[condition], f) for f in factors)])
-        rows += [[label, c.title, *(c.cell(f"e4_{condition}_{f}") for f in factors)] for c in group]
+        rows += [[label, c.title, *(c.cell(f"e4_{condition}_{f}", interval=True) for f in factors)] for c in group]
     return markdown_table(["variant", "measured", *map(_name, factors)], rows, labels=2)
 
 
@@ -577,13 +578,14 @@ SECTIONS = (
             "counts as 0. The oracle on real test images is the ceiling."),
     Section("06_e3_partitioning", "E3: partitions without knowing their number", r"(purity|nmi)_", table_e3,
             "KDE is not told the number of attributes; k-means and GMM are given the true number. Purity "
-            "rises with the number of partitions, so read it beside NMI, which does not reward fine cuts."),
+            "rises with the number of partitions, so read it beside NMI, which does not reward fine cuts. Means and, of "
+            "several seeds, 95 % intervals by Student's t."),
     Section("06_e3_partitioning", "The lower bound, measured", r"bound_", table_bound,
             "Macro-F1 of the oracle on the three kinds of clusters. Explicit clusters are real images: their "
             "score is the oracle's own."),
     Section("07_e4_sampling", "E4: where to draw from, how many dimensions to act on", r"e4_", table_e4,
             "Macro-F1 of the same oracle under the four variants of Algorithm 1. An attribute without an "
-            "action counts as 0."),
+            "action counts as 0. Means and, of several seeds, 95 % intervals by Student's t."),
     Section("16_subspaces", "Past the paper: actions on subspaces", r"subspaces_", table_subspaces,
             "Macro-F1 of the oracle, 300 images an attribute (chapter 4 draws 1,000); an attribute without an action "
             "counts as 0. Beside it the share of pictures in which another factor reads as before, averaged over pairs "
@@ -659,8 +661,7 @@ def short_markdown(results_folder: str | Path) -> str:
     """The paper's Tables 1 to 3 as the README shows them: the paper's figures beside ours, and what reruns ours.
 
     Table 1 has a part for each published set, with the model that the paper shows there, and beside its procedure our
-    actions on subspaces; 2 and 3 are of 3DShapes.
-    Means and 95 % intervals over seeds in Table 1, means and standard deviations in the others.
+    actions on subspaces; 2 and 3 are of 3DShapes. Means and, of several seeds, 95 % intervals.
     """
     shown = [record for record in read_records(results_folder) if record.profile != "smoke"]
 
