@@ -578,8 +578,8 @@ SECTIONS = (
             "counts as 0. The oracle on real test images is the ceiling."),
     Section("06_e3_partitioning", "E3: partitions without knowing their number", r"(purity|nmi)_", table_e3,
             "KDE is not told the number of attributes; k-means and GMM are given the true number. Purity "
-            "rises with the number of partitions, so read it beside NMI, which does not reward fine cuts. Means and, of "
-            "several seeds, 95 % intervals by Student's t."),
+            "rises with the number of partitions, so read it beside NMI, which does not reward fine cuts. Means "
+            "and, of several seeds, 95 % intervals by Student's t."),
     Section("06_e3_partitioning", "The lower bound, measured", r"bound_", table_bound,
             "Macro-F1 of the oracle on the three kinds of clusters. Explicit clusters are real images: their "
             "score is the oracle's own."),
