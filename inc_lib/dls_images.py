@@ -5,7 +5,9 @@ The trainings take half an hour a set and are not repeated in a chapter; what is
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from . import clustering, deep_clusters, score_tables
+from .files import ROOT
 from .models.dls import DLS
 from .worlds.vectors import VectorWorld
 
@@ -75,6 +78,27 @@ def choices(runs: Sequence[Mapping[str, Any]], paper: Mapping[str, float] | None
             f"{paper[score]:.3f}" for score in ("purity", "nmi")
         ]
     return table.rename_axis("run")
+
+
+def many_clusters(path: str | Path | None = None) -> tuple[pd.DataFrame, dict[str, float]]:
+    """What `benchmarks/many_clusters.py` has recorded, on the test part.
+
+    Returns:
+        A row for each number of clusters and method, with mean ± standard deviation of purity, accuracy and NMI and
+        the numbers of clusters in use, run by run, best purity first; and the cost of a step, see there. Both empty
+        where nothing was recorded.
+    """
+    path = Path(path or ROOT / "results" / "benchmarks" / "many_clusters.json")
+    found = json.loads(path.read_text()) if path.is_file() else {"scores": {}}
+    rows = {}
+    for count, methods_held in found["scores"].items():
+        for name, runs in sorted(methods_held.items(), key=lambda held: -purity(held[1])):
+            scores = {score: score_tables.spread([run["test"][score] for run in runs])
+                      for score in ("purity", "accuracy", "nmi")}
+            rows[count, CALLED.get(name, name)] = scores | {
+                "clusters in use": ", ".join(f"{run['test']['clusters']:.0f}" for run in runs)}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.rename_axis(["K", "method"]) if rows else table, found.get("cost", {})
 
 
 def _row(run: Mapping[str, Any], scores: Sequence[tuple[str, str]]) -> list[str]:

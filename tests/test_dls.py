@@ -585,6 +585,19 @@ def test_the_record_of_images_is_told_as_it_is():
     assert dls_images.sentence("mnist", {}) == "mnist was not measured" and dls_images.methods({}) == {}
 
 
+def test_the_record_of_many_clusters_is_told_best_first(tmp_path):
+    scores = {"accuracy": 0.5, "nmi": 0.25}
+    runs = [{"test": scores | {"purity": value, "clusters": 9.0}} for value in (0.5, 0.7)]
+    path = tmp_path / "many.json"
+    held = {"10": {"dls": [{"test": scores | {"purity": 0.4, "clusters": 10.0}}], "k-means": runs}}
+    path.write_text(json.dumps({"scores": held, "cost": {"many_over_few": 1.5}}))
+    table, cost = dls_images.many_clusters(path)
+    assert list(table.index) == [("10", "k-means"), ("10", "DLS-Clustering")] and cost["many_over_few"] == 1.5
+    assert table.iloc[0].tolist() == ["0.600 ± 0.141", "0.500", "0.250", "9, 9"]
+    table, cost = dls_images.many_clusters(tmp_path / "none.json")
+    assert len(table) == 0 and cost == {}
+
+
 def test_the_record_of_pairs_has_a_row_where_one_was_measured():
     pair = {"cells": 10, "noise cut": 0, "classes": 9, "explicit": 0.9, "reconstructed": 0.8, "implicit": 0.7}
     table = dls_images.pair_table({"mnist": [{"pair": pair}, {"pair": pair | {"cells": 9}}], "other": [{}]})
