@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .actions import LEAST_SUPPORT, ActionSet, Ownership
 from .errors import InputError
-from .joint_partitions import REFERENCES, JointPartition, partition_jointly, spread_rows
+from .joint_partitions import AWAKE, REFERENCES, JointPartition, partition_jointly, spread_rows
 from .subspaces import LEAST_CELL, READABLE, Reader, SubspaceAction, _forward, _matched, _typical
 from .worlds import World
 
@@ -126,10 +126,11 @@ def in_context(world: World, states: ArrayLike | Tensor, codes: ArrayLike | Tens
     """Actions on subspaces, with those of each factor that has a context, and those of the context, found anew.
 
     Within each attribute of the context the factor's codes are chosen, divided into `FINER` cells for each attribute
-    that can be told apart there, and named: a cell belongs to every attribute that makes up at least `majority` of
-    it *together with those that look like it there*. The codes of all contexts and those of the context itself are
-    one subspace. An action on the factor draws observed rows that look like its attribute and show the shape (or
-    whatever the context is) that the code shows; an action on the context those that show the angle that it shows.
+    that can be told apart there, and named: a cell belongs to every attribute that makes up at least `majority` of it
+    *together with those that look like it there*. The codes of all contexts, those of the context itself, and those
+    that vary and serve no other factor are one subspace. An action on the factor draws observed rows that look like
+    its attribute and show the shape (or whatever the context is) that the code shows; an action on the context those
+    that show the angle that it shows.
 
     Where no cell of a context belongs to the attribute, all of its rows there may be drawn: only the labels say then
     where it lies, and its ownership counts them as missed.
@@ -191,7 +192,7 @@ def _replaced(found: ActionSet, labels: NDArray[np.int64], values: Tensor, reade
     own = {*reader.dimensions, *reader.context.dimensions}
     others = [other for other in others if set(other.dimensions) & own
               and (other.read(values) == labels[:, other.factor]).mean() >= READABLE]
-    own = sorted(own.union(*(other.dimensions for other in others)))
+    own = sorted(own.union(_of_others_none(found, (factor, context), values), *(other.dimensions for other in others)))
     owners, shape = reader.owners(values), labels[:, context]
     like = np.stack([cells.alike for cells in reader.within])[shape, labels[:, factor]]  # (n, attributes)
     right = reader.context.read(values[:m]) == shape[:m]
@@ -221,6 +222,14 @@ def _replaced(found: ActionSet, labels: NDArray[np.int64], values: Tensor, reade
     place = attrgetter("factor", "attribute")
     return dataclasses.replace(found, actions=tuple(sorted(actions, key=place)),
                                ownership=tuple(sorted([*kept, *new], key=place)))
+
+
+def _of_others_none(found: ActionSet, pair: tuple[int, int], values: Tensor) -> set[int]:
+    """Codes that vary and that no factor but the pair has. Such a code may tell too little to be chosen by any; but if
+    the generator looks at it for a shape or an angle, and it stays as it was, it says another one than was ordered."""
+    taken = {d for entry in found.ownership if entry.factor not in pair for d in entry.dimensions}
+    spread = values.std(dim=0)
+    return {d for d in range(values.shape[1]) if spread[d] > AWAKE * spread.max() and d not in taken}
 
 
 def _where_owned(rows: NDArray[np.bool_], owned: NDArray[np.bool_], context: NDArray[np.int64]) -> NDArray[np.int64]:

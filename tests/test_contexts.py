@@ -123,6 +123,16 @@ def test_a_bar_shows_both_of_its_angles_and_an_arrow_one(seen):
     assert found.of("angle")[0].reader.read(codes).tolist() == [1, 2]
 
 
+def test_codes_that_serve_nobody_else_are_replaced_as_well_unless_they_are_quiet(seen):
+    world, states, codes, *_ = seen
+    noise = torch.randn(len(codes), 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 0.001])
+    more = torch.cat([codes, noise], dim=1)
+    plain = subspaces.find_subspace_actions(states, more, world.factors)
+    found = contexts.in_context(world, states, more, plain)
+    assert {action.dimensions for i in (0, 1) for action in found.of(i)} == {(0, 1, 2, 4)}
+    assert {action.dimensions for action in found.of("side")} == {(3,)}
+
+
 def test_algorithm_1_and_the_scores_take_them_as_they_are(seen):
     world, _, codes, _, found = seen
     right = [world.alike(1, wanted, (read := Sight().predict(images))[:, 1], read) for images, wanted, _ in
