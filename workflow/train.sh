@@ -1,5 +1,5 @@
 #!/bin/sh
-# Train the released models again, exactly as checkpoints/README.md tells: twelve hours on one shared core. Every training
+# Train the released models again, exactly as checkpoints/README.md tells: fifteen hours on one shared core. Every training
 # is resumable: start this again after a kill.
 #
 #   sh workflow/train.sh                          # one after the other, on whatever is there
@@ -34,8 +34,11 @@ commands() {
     # The other two worlds (chapter 18).
     echo "$python -m inc_lib.oracle train --world mpi3d-twin --image-size 32 --steps 4000 --seed 0 --threads 1 --device %D --release"
     echo "$train --world mpi3d-twin --model comp-wae --output sigmoid --steps 52000 --decay 0.2 --release"
+    echo "$train --world mpi3d-twin --model comp-wae --output sigmoid --steps 24000 --decay 0.2 --seed 1 --release"
     echo "$python -m inc_lib.oracle train --world dsprites-twin --image-size 32 --steps 14000 --seed 0 --threads 1 --device %D --release"
-    echo "$train --world dsprites-twin --model comp-wae --steps 22000 --release"
+    for seed in 0 1 2; do
+        echo "$train --world dsprites-twin --model comp-wae --steps 22000 --seed $seed --release"
+    done
     for world in dsprites-twin mpi3d-twin; do
         echo "$train --world $world --model ada-gvae --steps 20000 --release"
         echo "$train --world $world --model beta-tcvae --steps 12000 --release"
