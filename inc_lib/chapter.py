@@ -81,6 +81,7 @@ class Chapter:
     device: str
     world: World
     generator: torch.Generator
+    home: tuple[str, str] | None = None  # the world and model that the claims are about; None: any of ours
     released: bool | None = None  # whether c.model is a released checkpoint; None until it is used
     claims: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     _numbers: dict[str, float | int | None] = dataclasses.field(default_factory=dict)
@@ -271,8 +272,9 @@ class Chapter:
 
     @property
     def _built_in(self) -> bool:
-        """Ours to vouch for: a built-in world, and a released model if any."""
-        return self.world.source != "yours" and self.released is not False
+        """Ours to vouch for: a built-in world, the one that the claims are about, and a released model if any."""
+        at_home = self.home in (None, (self.world.name, self.model_name))
+        return at_home and self.world.source != "yours" and self.released is not False
 
     def claim(self, text: str, holds: Any, *, strict_smoke: bool = False, always: bool = False) -> None:
         """Say whether what the text claims holds in this run.
@@ -284,8 +286,9 @@ class Chapter:
             always: a theorem; strict at every scale, on any data and with any model.
 
         Raises:
-            BrokenClaim: it does not hold where it must: on a built-in world, with a released model (or none),
-                at any scale but smoke. On your own data it is reported, never raised, except for theorems.
+            BrokenClaim: it does not hold where it must: at the chapter's home (else on any built-in world), with a
+                released model (or none), at any scale but smoke. Elsewhere, and on your own data, it is reported,
+                never raised, except for theorems.
         """
         holds = bool(holds)
         self.claims.append({"text": text, "holds": holds})
@@ -382,7 +385,8 @@ class Chapter:
 def start(*, chapter: str, profile: str = "smoke", dataset: str = "shapes3d-twin", image_size: int = 64,
           model: str = "ada-gvae", checkpoint: str = "auto", train_steps: int = 60,
           n_observations: int = 3000, n_generated: int = 64, oracle_steps: int = 60, seed: int = 0,
-          device: str = "auto", world: Any = None, **unknown: Any) -> Chapter:
+          device: str = "auto", world: Any = None, home: tuple[str, str] | None = None,
+          **unknown: Any) -> Chapter:
     """Begin a chapter: check its parameters, set threads, device and seed, load the world, say what runs.
 
     Args:
@@ -398,6 +402,8 @@ def start(*, chapter: str, profile: str = "smoke", dataset: str = "shapes3d-twin
         device: "auto", "cpu" or "cuda".
         world: what observations come from where they are no images: anything with `name`, `source`, `factors` and
             `describe()`. It replaces what `dataset` and `image_size` say, and `model` is any name.
+        home: the world and the model that the chapter's claims are about, where they are about one: on another the
+            page says of each whether it holds there, and goes on.
 
     Raises:
         InputError: a parameter is unknown or cannot be used, or the dataset cannot be read.
@@ -430,7 +436,8 @@ def start(*, chapter: str, profile: str = "smoke", dataset: str = "shapes3d-twin
     else:
         given["image_size"] = getattr(world, "image_size", 0)
     given["model_name"] = given.pop("model")
-    running = Chapter(chapter=chapter, world=world, generator=torch.Generator().manual_seed(seed), **given)
+    running = Chapter(chapter=chapter, world=world, generator=torch.Generator().manual_seed(seed), home=home,
+                      **given)
     told = f"{world.describe()} Model {model}, seed {seed}, profile {profile}, on {device}."
     if profile == "smoke":
         told += " The smoke scale checks that everything runs; its numbers are no results."

@@ -279,6 +279,24 @@ def test_when_a_broken_claim_raises(house, capsys, profile, released, source, op
     assert c.claims == [{"text": "1 < 2", "holds": True}, {"text": "2 < 1", "holds": False}]
 
 
+@pytest.mark.parametrize(("home", "raised"), [
+    (("bars", "ada-gvae"), True),
+    (("bars", "comp-wae"), False),        # another model
+    (("other-bars", "ada-gvae"), False),  # another world
+])
+def test_a_claim_about_one_network_is_told_of_others(house, capsys, home, raised):
+    c = begin(profile="cpu", home=home)
+    c.released, c.world.source = True, "procedural twin"
+    if raised:
+        with pytest.raises(chapter.BrokenClaim, match="2 < 1"):
+            c.claim("2 < 1", False)
+    else:
+        c.claim("2 < 1", False)
+    assert "does not hold: 2 < 1" in capsys.readouterr().out
+    with pytest.raises(chapter.BrokenClaim, match="theorem"):
+        c.claim("a theorem", False, always=True)
+
+
 def test_records_merge_within_a_run_and_start_anew_with_the_next(house):
     c = begin(profile="cpu", seed=2)
     c.record(f1_shape=np.float32(0.5), n=torch.tensor(3), missing=None)
