@@ -81,8 +81,9 @@ def test_little_code_and_much_prose(name):
 
 # -- executed --------------------------------------------------------------------------------------
 
-def run(notebook: Path, output: Path) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "inc_lib.run", notebook, "-o", output], capture_output=True,
+def run(notebook: Path, output: Path, **chosen: str) -> subprocess.CompletedProcess:
+    given = [word for name, value in chosen.items() for word in ("-p", name, value)]
+    return subprocess.run([sys.executable, "-m", "inc_lib.run", notebook, "-o", output, *given], capture_output=True,
                           text=True, cwd=output.parent)
 
 
@@ -131,6 +132,15 @@ def test_runs_at_the_smoke_scale_and_keeps_its_contract(name, tmp_path, record_p
     assert contracted(tmp_path / "logs" / output.name, again), "no contract line: nothing to compare"
     compared = nbval(again)
     assert compared.returncode == 0, compared.stdout[-6000:]
+
+
+def test_chapter_2_runs_where_a_factor_never_varies(tmp_path):
+    output = tmp_path / "sprites.ipynb"
+    done = run(ROOT / "notebooks" / "02_atomic_actions.ipynb", output, dataset="dsprites-twin", model="comp-wae")
+    assert done.returncode == 0, done.stderr
+    told = [text for cell in pages.load(output).cells for out in cell.get("outputs", [])
+            if "loudness" in (text := out.get("data", {}).get("text/plain", ""))]
+    assert told and not any("colour" in text for text in told), "the sprites have one colour"
 
 
 @pytest.mark.parametrize(("code", "passes"), [
