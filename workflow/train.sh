@@ -1,5 +1,5 @@
 #!/bin/sh
-# Train the released models again, exactly as checkpoints/README.md tells: fifteen hours on one shared core. Every training
+# Train the released models again, exactly as checkpoints/README.md tells: seventeen hours on one shared core. Every training
 # is resumable: start this again after a kill.
 #
 #   sh workflow/train.sh                          # one after the other, on whatever is there
@@ -33,8 +33,9 @@ commands() {
 
     # The other two worlds (chapter 18).
     echo "$python -m inc_lib.oracle train --world mpi3d-twin --image-size 32 --steps 4000 --seed 0 --threads 1 --device %D --release"
-    echo "$train --world mpi3d-twin --model comp-wae --output sigmoid --steps 52000 --decay 0.2 --release"
-    echo "$train --world mpi3d-twin --model comp-wae --output sigmoid --steps 24000 --decay 0.2 --seed 1 --release"
+    for seed in 0 1; do
+        echo "$train --world mpi3d-twin --model comp-wae --output sigmoid --steps 52000 --decay 0.2 --seed $seed --release"
+    done
     echo "$python -m inc_lib.oracle train --world dsprites-twin --image-size 32 --steps 14000 --seed 0 --threads 1 --device %D --release"
     for seed in 0 1 2; do
         echo "$train --world dsprites-twin --model comp-wae --steps 22000 --seed $seed --release"
