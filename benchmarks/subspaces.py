@@ -26,7 +26,8 @@ NETWORKS = {  # world, kind, seed
     "ada-gvae_s0": ("shapes3d-twin", "ada-gvae", 0), "ada-gvae_s3": ("shapes3d-twin", "ada-gvae", 3),
     "ada-gvae-threshold_s0": ("shapes3d-twin", "ada-gvae-threshold", 0),
     "beta-tcvae_s0": ("shapes3d-twin", "beta-tcvae", 0), "comp-wae_s0": ("shapes3d-twin", "comp-wae", 0),
-    "mpi3d-comp-wae_s0": ("mpi3d-twin", "comp-wae", 0), "dsprites-comp-wae_s0": ("dsprites-twin", "comp-wae", 0)}
+    "mpi3d-comp-wae_s0": ("mpi3d-twin", "comp-wae", 0), "mpi3d-comp-wae_s1": ("mpi3d-twin", "comp-wae", 1),
+    "dsprites-comp-wae_s0": ("dsprites-twin", "comp-wae", 0)}
 FOOTPRINT = 400  # codes acted on to see what stays
 CORRECTED = 6000  # codes that actions draw from
 METHODS = ("angle", "hdbscan", "mean shift", "mixture")  # compared on shapes3d-twin alone: they take long
@@ -50,6 +51,9 @@ def variants(network, states, codes, world, methods):
              "cut alone": find(resolution=None), "quantiles alone": find(method="whole"),
              "uncorrected": find(draws=codes[:CORRECTED]), "corrected by picture": find(draws=by_picture),
              "all rows": find(typical=1)}
+    if any(set(one.dimensions) != set(other.dimensions)
+           for one, other in zip(found["subspaces"]().actions, find(copies=False)().actions, strict=True)):
+        found["no copies"] = find(copies=False)
     if any(contexts.context_of(world, i) is not None for i in range(len(factors))):
         def in_context(draws, **options):
             return lambda: contexts.in_context(world, states, codes, find(draws=draws)(), draws=draws, **options)

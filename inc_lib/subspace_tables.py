@@ -16,8 +16,9 @@ WAYS = {"paper": "the paper's procedure", "paper, these dimensions": "the same, 
         "subspaces": "all steps", "one code": "one code a factor", "cut alone": "no equal-mass division",
         "quantiles alone": "no valleys, equal mass only", "any row": "no conditional draw",
         "uncorrected": "not corrected", "corrected by picture": "corrected picture by picture",
-        "all rows": "all rows, not the typical half", "in context": "angle and shape together (below)",
-        "in context, uncorrected": "the same, not corrected", "in context, all rows": "the same, all rows"}
+        "all rows": "all rows, not the typical half", "no copies": "faint copies left as they are",
+        "in context": "angle and shape together (below)", "in context, uncorrected": "the same, not corrected",
+        "in context, all rows": "the same, all rows"}
 CUTS = {"subspaces": "peaks of the joint density", "angle": "density along the angle", "hdbscan": "HDBSCAN",
         "mean shift": "mean shift", "mixture": "Gaussian mixture by BIC", "quantiles alone": "no cut"}
 MODULO = ", modulo symmetry"  # told of a factor whose mistakes cannot be seen
@@ -43,6 +44,10 @@ SPOKEN = {  # numbers that the text of chapter 16 speaks of: network -> name in 
         "told_mpi_shape": ("subspaces", "object shape"), "told_mpi_shape_raw": ("uncorrected", "object shape"),
         "told_mpi_size_paper": ("paper", "object size"), "told_mpi_size": ("subspaces", "object size"),
         "told_mpi_up_paper": ("paper", "vertical axis"), "told_mpi_up": ("subspaces", "vertical axis")},
+    "mpi3d-comp-wae_s1": {
+        "told_second_paper": ("paper", "object shape"), "told_second": ("subspaces", "object shape"),
+        "told_second_lone": ("no copies", "object shape"), "told_second_size": ("subspaces", "object size"),
+        "told_second_across": ("subspaces", "horizontal axis"), "told_second_up": ("subspaces", "vertical axis")},
     "dsprites-comp-wae_s0": {
         "sprites_x_paper": ("paper", "position x"), "sprites_x": ("subspaces", "position x"),
         "sprites_shape_paper": ("paper", "shape"), "sprites_shape_alone": ("subspaces", "shape"),

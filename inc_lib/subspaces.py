@@ -31,6 +31,7 @@ from .worlds import Factor
 VOTERS = 10           # neighbours that vote on an attribute in `find_dimensions`
 READABLE = 0.8        # share of observations whose attribute a reader must get right to be listened to
 LEAST_CELL = 30       # references in a cell of a stated resolution, at least
+COPY = 0.15           # share of a factor's entropy that a code nobody chose must tell to go along with the factor
 
 
 def find_dimensions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, factors: Sequence[Factor], *,
@@ -243,12 +244,14 @@ class SubspaceAction:
 def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, factors: Sequence[Factor], *,
                           dimensions: Sequence[Sequence[int]] | None = None, method: str = "modes",
                           resolution: str | int | None = "stated", keep: bool = True, draws: Tensor | None = None,
-                          typical: float = 0.5, majority: float = 0.6, threshold: float = 0.5) -> ActionSet:
+                          typical: float = 0.5, copies: bool = True, majority: float = 0.6,
+                          threshold: float = 0.5) -> ActionSet:
     """Atomic actions on subspaces, in the form that `actions.find_actions` gives them.
 
     Departures from the paper, each of which an argument takes back: a factor's codes are chosen together and may be
     shared (`dimensions`), cells are those of a joint partition (`method`), divided to a stated resolution
-    (`resolution`), and an action keeps the other factors of its codes (`keep`). As there, an attribute gets an
+    (`resolution`), and an action keeps the other factors of its codes (`keep`) and replaces faint copies of them
+    (`copies`). As there, an attribute gets an
     action if what it owns names it: a cell belongs to the attribute that makes up at least `majority` of it, all
     attributes equally frequent; together they must reach an F1 of `threshold` and hold five codes.
 
@@ -269,6 +272,9 @@ def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor,
             Only these are drawn then.
         typical: share of an attribute's rows that are drawn, those nearest to the attribute's median (of each
             combination with the factors to keep), in (0, 1]. 1: all, as the paper's empirical draws.
+        copies: replace also the codes that no factor needs and that tell of this one: `COPY` of its entropy, and
+            twice as much as of any other. They have no part in the cells. But the generator may look at such a copy,
+            and if it stays as it was it says another attribute than was ordered.
 
     Raises:
         InputError: shapes that do not fit together, or options out of range.
@@ -289,12 +295,14 @@ def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor,
     drawn = torch.from_numpy(np.ascontiguousarray(values)) if draws is None else draws.detach().cpu().float()
     m = len(drawn)
     base = find_actions(labels, values, find_partitions(values), factors, distribution="empirical")
+    faint = _copies(dimensions, values, base.information) if copies else [set()] * len(factors)
     readers, counts = _readers(labels, values, factors, dimensions, method, resolution, majority)
     shown = {i: reader.read(values[:m]) for i, reader in readers.items()}
     readable = {i for i in readers if keep and (shown[i] == labels[:m, i]).mean() >= READABLE}
     ownership, actions = [], []
     for i, factor in enumerate(factors):
         others, own = _together(i, dimensions, readable)
+        own = sorted({*own, *faint[i], *(d for j in others for d in faint[j])})
         context = np.stack([shown[j] for j in others], axis=1) if others else np.zeros((m, 0), dtype=np.int64)
         for k in range(factor.size):
             entry, rows = Ownership(i, k, (), (), 0.0, 0.0, 0, None, False), np.empty(0, dtype=np.int64)
@@ -339,6 +347,20 @@ def _together(i: int, dimensions: Sequence[tuple[int, ...]], readable: set[int])
         if i in readable:  # else its own codes are all that can be said of it
             own = own.union(*(dimensions[j] for j in more))
     return sorted(group - {i}), sorted(own)
+
+
+def _copies(dimensions: Sequence[tuple[int, ...]], values: NDArray[np.float32],
+            information: NDArray[np.float64]) -> list[set[int]]:
+    """For each factor the codes that vary, that none has chosen, and that tell mostly of it; information (d, M)."""
+    found: list[set[int]] = [set() for _ in dimensions]
+    chosen, deviation = {d for own in dimensions for d in own}, values.std(axis=0)
+    for d in np.flatnonzero(deviation > AWAKE * deviation.max()).tolist():
+        told = np.nan_to_num(information[d])
+        best = int(told.argmax())
+        others = np.delete(told, best).max(initial=0.0)
+        if d not in chosen and dimensions[best] and told[best] >= max(COPY, 2 * others):
+            found[best].add(d)
+    return found
 
 
 def _names(counts: NDArray[np.int64], majority: float) -> NDArray[np.int64]:

@@ -230,6 +230,35 @@ def test_factors_that_can_be_read_are_replaced_together_and_others_are_left_alon
     assert subspaces._together(4, dimensions, {0, 1, 2, 3}) == ([], [])
 
 
+def test_a_faint_copy_goes_along_with_its_factor():
+    rng = np.random.default_rng(0)
+    states, noise = rng.integers(0, 4, (3000, 2)), rng.standard_normal((3000, 4))
+    codes = np.column_stack([states[:, 0] + 0.05 * noise[:, 0], states[:, 1] + 0.05 * noise[:, 1],
+                             states[:, 0] + 1.2 * noise[:, 2], noise[:, 3]]).astype(np.float32)
+    factors = tuple(Factor(name, ("0", "1", "2", "3"), "categorical") for name in "ab")
+    assert subspaces.find_dimensions(states, codes, factors) == [(0,), (1,)]  # it helps nobody to read
+    found = subspaces.find_subspace_actions(states, codes, factors)
+    assert {one.dimensions for one in found.of(0)} == {(0, 2)} and {one.dimensions for one in found.of(1)} == {(1,)}
+    assert found.of(0)[0].reader.dimensions == (0,)                           # and has no part in the cells
+    acted = found.of(0)[3].act(torch.from_numpy(codes), torch.Generator().manual_seed(0))
+    assert abs(float(acted[:, 2].mean()) - 3) < 0.3 and np.array_equal(acted[:, [1, 3]], codes[:, [1, 3]])
+    alone = subspaces.find_subspace_actions(states, codes, factors, copies=False)
+    assert {one.dimensions for one in alone.of(0)} == {(0,)}
+
+
+@pytest.mark.parametrize(("information", "expected"), [
+    ([[0.9, 0.0], [0.0, 0.9], [0.3, 0.1]], [{2}, set()]),
+    ([[0.9, 0.0], [0.0, 0.9], [0.3, 0.2]], [set(), set()]),   # of both factors: whose it is cannot be said
+    ([[0.9, 0.0], [0.0, 0.9], [0.1, 0.0]], [set(), set()]),   # of none
+    ([[0.9, 0.0], [0.0, np.nan], [np.nan, 0.3]], [set(), {2}])])
+def test_whose_copy_a_code_is(information, expected):
+    values = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    assert subspaces._copies([(0,), (1,)], values, np.array(information)) == expected
+    assert subspaces._copies([(0,), (1, 2)], values, np.array(information)) == [set(), set()]
+    values[:, 2] *= 1e-4  # asleep
+    assert subspaces._copies([(0,), (1,)], values, np.array(information)) == [set(), set()]
+
+
 def test_any_row_keeps_the_other_factor_by_luck_only():
     states, codes, factors = rotated_grid()
     found = subspaces.find_subspace_actions(states, codes, factors, keep=False)
