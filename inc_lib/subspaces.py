@@ -354,7 +354,7 @@ def _copies(dimensions: Sequence[tuple[int, ...]], values: NDArray[np.float32],
     """For each factor the codes that vary, that none has chosen, and that tell mostly of it; information (d, M)."""
     found: list[set[int]] = [set() for _ in dimensions]
     chosen, deviation = {d for own in dimensions for d in own}, values.std(axis=0)
-    for d in np.flatnonzero(deviation > AWAKE * deviation.max()).tolist():
+    for d in np.flatnonzero(deviation > AWAKE * deviation.max()).tolist() if dimensions else ():
         told = np.nan_to_num(information[d])
         best = int(told.argmax())
         others = np.delete(told, best).max(initial=0.0)

@@ -255,6 +255,7 @@ def test_whose_copy_a_code_is(information, expected):
     values = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
     assert subspaces._copies([(0,), (1,)], values, np.array(information)) == expected
     assert subspaces._copies([(0,), (1, 2)], values, np.array(information)) == [set(), set()]
+    assert subspaces._copies([], values, np.zeros((3, 0))) == []
     values[:, 2] *= 1e-4  # asleep
     assert subspaces._copies([(0,), (1,)], values, np.array(information)) == [set(), set()]
 
