@@ -11,6 +11,7 @@ that of training. The oracle reads the images.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -34,14 +35,15 @@ METHODS = ("angle", "hdbscan", "mean shift", "mixture")  # compared on shapes3d-
 PATH = ROOT / "results" / "benchmarks" / "subspaces.json"
 
 
-def variants(network, states, codes, world, methods):
+def variants(network, states, codes, pictures, world, methods):
     """name -> a function that finds the actions. The first is the paper's procedure, the second ours."""
     factors = world.factors
     owned = subspaces.find_dimensions(states, codes, factors)
     groups = [own for _, own in subspaces.subspaces(owned)]
     by_place, by_picture = (reading_back.drawn_where_read(network, codes[:CORRECTED], groups, neighbours=k)
                             for k in (100, 1))
-    ours = {"dimensions": owned, "draws": by_place}
+    faults = reading_back.faults(network, codes[:CORRECTED], pictures, groups)
+    ours = {"dimensions": owned, "draws": by_place, "faults": faults}
 
     def find(**options):
         return lambda: subspaces.find_subspace_actions(states, codes, factors, **{**ours, **options})
@@ -50,17 +52,20 @@ def variants(network, states, codes, world, methods):
     found = {"paper": lambda: actions.find_actions(states, codes, cuts, factors), "subspaces": find(),
              "cut alone": find(resolution=None), "quantiles alone": find(method="whole"),
              "uncorrected": find(draws=codes[:CORRECTED]), "corrected by picture": find(draws=by_picture),
-             "all rows": find(typical=1)}
+             "not the surest": find(sure=1), "all rows": find(sure=1, typical=1)}
+    found["watched"] = lambda: watched(network, find()(), find(draws=codes[:CORRECTED])())
+    if bool(faults.any()):
+        found["not the most faithful"] = find(faults=None)
     if any(set(one.dimensions) != set(other.dimensions)
            for one, other in zip(found["subspaces"]().actions, find(copies=False)().actions, strict=True)):
         found["no copies"] = find(copies=False)
     if any(contexts.context_of(world, i) is not None for i in range(len(factors))):
-        def in_context(draws, **options):
-            return lambda: contexts.in_context(world, states, codes, find(draws=draws)(), draws=draws, **options)
+        def in_context(**options):
+            return lambda: contexts.in_context(world, states, codes, find()(), **options)
 
-        encoded = codes[:CORRECTED]
-        found |= {"in context": in_context(by_place), "in context, uncorrected": in_context(encoded),
-                  "in context, all rows": in_context(by_place, typical=1)}
+        found |= {"in context": in_context(), "in context, corrected": in_context(draws=by_place),
+                  "in context, not the surest": in_context(sure=1),
+                  "in context, all rows": in_context(sure=1, typical=1)}
     if all(len(own) < 2 for own in groups):
         return found  # each factor has a code to itself: the rest changes nothing
     found |= {"paper, these dimensions": lambda: actions.find_actions(states, codes, cuts, factors, dimensions=owned),
@@ -68,6 +73,29 @@ def variants(network, states, codes, world, methods):
     for method in methods:
         found |= {method: find(method=method), f"{method} alone": find(method=method, resolution=None)}
     return found
+
+
+class Watched:
+    """An action that looks at what it did: the code is moved by what its picture, read again, lacks of the middle of
+    the attribute's codes."""
+
+    def __init__(self, network, action, encoded):
+        self.network, self.action, self.middle = network, action, encoded.rows.median(dim=0).values
+        self.factor, self.attribute, self.dimensions = action.factor, action.attribute, action.dimensions
+        self.present = action.present
+
+    def act(self, codes, generator=None):
+        acted, own = self.action.act(codes, generator), list(self.dimensions)
+        acted[:, own] += self.middle - reading_back.read_back(self.network, acted)[:, own]
+        return acted
+
+
+def watched(network, found, encoded):
+    """The actions of an action set, each of which corrects itself; `encoded` draws codes as they were encoded."""
+    own = {(action.factor, action.attribute): action for action in encoded.actions}
+    return dataclasses.replace(found, actions=tuple(
+        Watched(network, action, own[action.factor, action.attribute]) if not action.companions else action
+        for action in found.actions))
 
 
 def modulo_symmetry(c, network, found, states, codes, n):
@@ -109,8 +137,8 @@ def run(name, world, kind, seed, repeats, n_observations, n):
                                                None), 5000)
     for repeat in range(repeats):
         began = time.monotonic()
-        _, states, codes = c.encode_sample(keep=1, model=network, name=f"benchmark {repeat}")
-        for label, find in variants(network, states, codes, c.world, methods).items():
+        seen, states, codes = c.encode_sample(keep=CORRECTED, model=network, name=f"benchmark {repeat}")
+        for label, find in variants(network, states, codes, seen, c.world, methods).items():
             started = time.monotonic()
             found = find()
             seconds = time.monotonic() - started

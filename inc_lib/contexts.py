@@ -23,10 +23,10 @@ from torch import Tensor
 from .actions import LEAST_SUPPORT, ActionSet, Ownership
 from .errors import InputError
 from .joint_partitions import AWAKE, REFERENCES, JointPartition, partition_jointly, spread_rows
-from .subspaces import LEAST_CELL, READABLE, Reader, SubspaceAction, _forward, _matched, _typical
+from .subspaces import LEAST_CELL, READABLE, Reader, SubspaceAction, _clear, _forward, _matched, _neighbours
 from .worlds import World
 
-FINER = 2     # cells for each attribute that can be told apart: those of a ring need not begin where an attribute does
+FINER = 8     # cells for each attribute that can be told apart: those of a ring need not begin where an attribute does
 LOOKED_AT = 6000  # observations by which the codes of a context are chosen, as in `find_dimensions`
 
 
@@ -121,8 +121,8 @@ class ContextAction(SubspaceAction):
 
 
 def in_context(world: World, states: ArrayLike | Tensor, codes: ArrayLike | Tensor, found: ActionSet, *,
-               draws: Tensor | None = None, typical: float = 0.5, method: str = "modes", majority: float = 0.6,
-               threshold: float = 0.5) -> ActionSet:
+               draws: Tensor | None = None, sure: float = 0.1, typical: float = 0.5, method: str = "modes",
+               majority: float = 0.6, threshold: float = 0.5) -> ActionSet:
     """Actions on subspaces, with those of each factor that has a context, and those of the context, found anew.
 
     Within each attribute of the context the factor's codes are chosen, divided into `FINER` cells for each attribute
@@ -130,7 +130,7 @@ def in_context(world: World, states: ArrayLike | Tensor, codes: ArrayLike | Tens
     *together with those that look like it there*. The codes of all contexts, those of the context itself, and those
     that vary and serve no other factor are one subspace. An action on the factor draws observed rows that look like
     its attribute and show the shape (or whatever the context is) that the code shows; an action on the context those
-    that show the angle that it shows.
+    that show the angle that it shows. A factor that shares codes with the two acts on the same subspace and keeps both.
 
     Where no cell of a context belongs to the attribute, all of its rows there may be drawn: only the labels say then
     where it lies, and its ownership counts them as missed.
@@ -140,7 +140,7 @@ def in_context(world: World, states: ArrayLike | Tensor, codes: ArrayLike | Tens
         states: int (n, M). codes: (n, d), of the same observations.
         found: of `find_subspace_actions` on them. Returned as it is if no factor has a context, or if nobody can read
             the context off its codes (in `READABLE` of the observations).
-        draws, typical, majority, threshold: as there. method: of `joint_partitions.partition_jointly`.
+        draws, sure, typical, majority, threshold: as there. method: of `joint_partitions.partition_jointly`.
 
     Raises:
         InputError: shapes that do not fit together, or `found` of another world.
@@ -162,7 +162,8 @@ def in_context(world: World, states: ArrayLike | Tensor, codes: ArrayLike | Tens
                        for k in range(world.sizes[context]))
         reader = ContextReader(factor, group[0].reader, within)
         if reader.dimensions:
-            found = _replaced(found, labels, values, reader, values if draws is None else draws, typical, threshold)
+            found = _replaced(found, labels, values, reader, values if draws is None else draws, sure, typical,
+                              threshold)
     return found
 
 
@@ -185,7 +186,7 @@ def _cells(alike: NDArray[np.bool_], values: NDArray[np.float32], names: NDArray
 
 
 def _replaced(found: ActionSet, labels: NDArray[np.int64], values: Tensor, reader: ContextReader, draws: Tensor,
-              typical: float, threshold: float) -> ActionSet:
+              sure: float, typical: float, threshold: float) -> ActionSet:
     """The actions of the reader's factor and of its context, both on one subspace."""
     factor, context, m = reader.factor, reader.context.factor, len(draws)
     others = [found.of(i)[0].reader for i in range(len(found.factors)) if i not in (factor, context) and found.of(i)]
@@ -196,29 +197,43 @@ def _replaced(found: ActionSet, labels: NDArray[np.int64], values: Tensor, reade
     owners, shape = reader.owners(values), labels[:, context]
     like = np.stack([cells.alike for cells in reader.within])[shape, labels[:, factor]]  # (n, attributes)
     right = reader.context.read(values[:m]) == shape[:m]
-    shown = [other.read(values[:m]) for other in others]
+    shown = {other: other.read(values[:m]) for other in others}
+    near = _neighbours(values[:, own].numpy(), m) if sure < 1 else None
 
-    def action(kind: type, i: int, k: int, of: Reader | ContextReader, partner: Reader | ContextReader,
-               rows: NDArray[np.int64], scores: Ownership) -> SubspaceAction:
-        seen = np.stack([partner.read(values[:m]), *shown], axis=1)
-        rows = _typical(values[:m, own].numpy(), rows, seen[rows], typical)
-        return kind(i, k, tuple(own), of, draws[rows][:, own].float(), (partner, *others), seen[rows],
+    def action(kind: type, i: int, k: int, of: Reader | ContextReader, partners: Sequence[Reader | ContextReader],
+               rows: NDArray[np.int64], shows: NDArray[np.bool_], scores: Ownership) -> SubspaceAction:
+        companions = (*partners, *(other for other in others if other is not of))
+        seen = np.stack([shown[other] if other in shown else other.read(values[:m]) for other in companions], axis=1)
+        agree = np.ones(len(rows))
+        if near is not None:
+            agree = (shows[near[rows]] & (shape[near[rows]] == shape[rows][:, None])).mean(axis=1)
+        rows = _clear(values[:m, own].numpy(), rows, agree, seen[rows], sure, typical)
+        return kind(i, k, tuple(own), of, draws[rows][:, own].float(), companions, seen[rows],
                     scores.precision, scores.recall)
 
     kept = [entry for entry in found.ownership if entry.factor != factor]
     new = [_owned(labels[:, factor] == k, like[:, k], owners[:, k], Ownership(
         factor, k, tuple(own), ((),) * len(own), 0.0, 0.0, 0, None, False), threshold)
         for k in range(found.factors[factor].size)]
-    actions = [one for one in found.actions if one.factor not in (factor, context)]
+    shared = [other.factor for other in others]
+    actions = [one for one in found.actions if one.factor not in (factor, context, *shared)]
     for entry in new:
         rows = _where_owned(like[:m, entry.attribute] & right, owners[:m, entry.attribute], shape[:m])
         if entry.owned and len(rows):
-            actions.append(action(ContextAction, factor, entry.attribute, reader, reader.context, rows, entry))
+            actions.append(action(ContextAction, factor, entry.attribute, reader, (reader.context,), rows,
+                                  like[:, entry.attribute], entry))
     for entry in kept:
         rows = np.flatnonzero(right & (shape[:m] == entry.attribute))
         if entry.factor == context and entry.owned and len(rows):
             partner = dataclasses.replace(reader, target=entry.attribute)
-            actions.append(action(SubspaceAction, context, entry.attribute, reader.context, partner, rows, entry))
+            actions.append(action(SubspaceAction, context, entry.attribute, reader.context, (partner,), rows,
+                                  shape == entry.attribute, entry))
+        for other in [other for other in others if other.factor == entry.factor]:  # it shares codes with the pair
+            rows = np.flatnonzero(right & (labels[:m, entry.factor] == entry.attribute)
+                                  & (shown[other] == entry.attribute))
+            if entry.owned and len(rows):
+                actions.append(action(SubspaceAction, entry.factor, entry.attribute, other, (reader.context, reader),
+                                      rows, labels[:, entry.factor] == entry.attribute, entry))
     place = attrgetter("factor", "attribute")
     return dataclasses.replace(found, actions=tuple(sorted(actions, key=place)),
                                ownership=tuple(sorted([*kept, *new], key=place)))

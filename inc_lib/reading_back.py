@@ -17,6 +17,7 @@ from .errors import InputError
 from .joint_partitions import AWAKE
 
 BATCH = 1024
+ASTRAY = 0.2  # share of a code's deviation: if pictures are read back further away than that, on average, h misreads them
 
 
 def drawn_where_read(model: Model, codes: Tensor, subspaces: Sequence[Sequence[int]] | None = None, *,
@@ -27,7 +28,8 @@ def drawn_where_read(model: Model, codes: Tensor, subspaces: Sequence[Sequence[i
     G(h(o)) shows a little less of everything than o did. The correction needs no labels. It is a fixed-point
     iteration, which converges where h(G(.)) is near the identity. Each subspace is corrected by the *mean* of what
     its nearest codes want: what a single picture wants has to do with everything else in it too, and would do harm
-    in another picture. Codes that do not vary are left alone.
+    in another picture. Codes that do not vary are left alone, and so are subspaces with a code that is read back
+    further than `ASTRAY` from what was drawn: there h(G(.)) is nowhere near the identity.
 
     Args:
         model: h and G.
@@ -48,6 +50,9 @@ def drawn_where_read(model: Model, codes: Tensor, subspaces: Sequence[Sequence[i
     near = [(own, _nearest(codes[:, own], min(neighbours, len(codes))))
             for own in ([d for d in group if awake[d]] for group in groups) if own]
     found = codes.float().clone()
+    if n_steps:
+        off = _off(codes, read_back(model, codes))
+        near = [(own, rows) for own, rows in near if not _is_astray(off, own)]
     for _ in range(n_steps):
         wanted = codes - read_back(model, found)
         for own, rows in near:
@@ -65,6 +70,38 @@ def read_back(model: Model, codes: Tensor) -> Tensor:
     """h(G(z)) of codes (n, d): float32 (n, d), on the CPU."""
     with torch.no_grad():
         return torch.cat([model.encode(model.decode(part)).cpu().float() for part in codes.split(BATCH)])
+
+
+def faults(model: Model, codes: Tensor, observations: Tensor, subspaces: Sequence[Sequence[int]]) -> Tensor:
+    """How wrong pictures are where `drawn_where_read` leaves codes as they are because h misreads them.
+
+    Args:
+        model, codes, subspaces: as there.
+        observations: (n, C, H, W), whose codes (n, d) they are.
+
+    Returns:
+        float32 (n, d): in the columns of such subspaces the squared error of each picture; 0 in all others.
+    """
+    found = torch.zeros(codes.shape)
+    off = _off(codes, read_back(model, codes))
+    if astray := sorted({d for own in subspaces if _is_astray(off, own) for d in own}):
+        with torch.no_grad():
+            found[:, astray] = torch.cat([(model.decode(part).cpu() - seen).square().sum(dim=(1, 2, 3)) for part, seen
+                                          in zip(codes.split(BATCH), observations.split(BATCH), strict=True)])[:, None]
+    return found
+
+
+def _off(codes: Tensor, back: Tensor) -> Tensor:
+    """How far each code (n, d) is read back from what was drawn, on average, as a share of its deviation; 0 for a quiet
+    one: (d,)."""
+    deviation = codes.std(dim=0)
+    share = (codes - back).abs().mean(dim=0) / deviation.clamp_min(1e-12)
+    return torch.where(deviation > AWAKE * deviation.max(), share, 0.0)
+
+
+def _is_astray(off: Tensor, own: Sequence[int]) -> bool:
+    """Whether a subspace holds a code of which h(G(.)) is nowhere near the identity."""
+    return float(off[list(own)].max()) > ASTRAY
 
 
 def came_back(codes: Tensor, back: Tensor, dimension: int, cells: Sequence[int]) -> list[float]:

@@ -16,8 +16,10 @@ WAYS = {"paper": "the paper's procedure", "paper, these dimensions": "the same, 
         "subspaces": "all steps", "one code": "one code a factor", "cut alone": "no equal-mass division",
         "quantiles alone": "no valleys, equal mass only", "any row": "no conditional draw",
         "uncorrected": "not corrected", "corrected by picture": "corrected picture by picture",
-        "all rows": "all rows, not the typical half", "no copies": "faint copies left as they are",
-        "in context": "angle and shape together (below)", "in context, uncorrected": "the same, not corrected",
+        "watched": "each picture read again and corrected", "not the surest": "the typical half, sure or not", "all rows": "all rows",
+        "not the most faithful": "faithful or not", "no copies": "copies left as they are",
+        "in context": "angle and shape together (below)", "in context, corrected": "the same, corrected",
+        "in context, not the surest": "the same, the typical half, sure or not",
         "in context, all rows": "the same, all rows"}
 CUTS = {"subspaces": "peaks of the joint density", "angle": "density along the angle", "hdbscan": "HDBSCAN",
         "mean shift": "mean shift", "mixture": "Gaussian mixture by BIC", "quantiles alone": "no cut"}
@@ -41,7 +43,8 @@ SPOKEN = {  # numbers that the text of chapter 16 speaks of: network -> name in 
     "mpi3d-comp-wae_s0": {
         "told_mpi_paper": ("paper", "horizontal axis"), "told_mpi_ours": ("subspaces", "horizontal axis"),
         "told_mpi_cut": ("cut alone", "horizontal axis"), "told_mpi_shape_paper": ("paper", "object shape"),
-        "told_mpi_shape": ("subspaces", "object shape"), "told_mpi_shape_raw": ("uncorrected", "object shape"),
+        "told_mpi_shape": ("subspaces", "object shape"),
+        "told_mpi_size_unfaithful": ("not the most faithful", "object size"),
         "told_mpi_size_paper": ("paper", "object size"), "told_mpi_size": ("subspaces", "object size"),
         "told_mpi_up_paper": ("paper", "vertical axis"), "told_mpi_up": ("subspaces", "vertical axis")},
     "mpi3d-comp-wae_s1": {
@@ -53,7 +56,9 @@ SPOKEN = {  # numbers that the text of chapter 16 speaks of: network -> name in 
         "sprites_shape_paper": ("paper", "shape"), "sprites_shape_alone": ("subspaces", "shape"),
         "sprites_shape": ("in context", "shape"), "sprites_angle_paper": ("paper", ANGLE),
         "sprites_angle_alone": ("subspaces", ANGLE), "sprites_angle": ("in context", ANGLE),
-        "sprites_angle_raw": ("in context, uncorrected", ANGLE), "sprites_angle_all": ("in context, all rows", ANGLE),
+        "sprites_angle_corrected": ("in context, corrected", ANGLE),
+        "sprites_angle_all": ("in context, all rows", ANGLE),
+        "sprites_angle_typical": ("in context, not the surest", ANGLE),
         "sprites_angle_strict": ("in context", "orientation"), "sprites_kept": ("in context", "kept")}}
 RECORDED = ROOT / "results" / "benchmarks" / "subspaces.json"
 

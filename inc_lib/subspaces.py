@@ -31,6 +31,9 @@ from .worlds import Factor
 VOTERS = 10           # neighbours that vote on an attribute in `find_dimensions`
 READABLE = 0.8        # share of observations whose attribute a reader must get right to be listened to
 LEAST_CELL = 30       # references in a cell of a stated resolution, at least
+FAITHFUL = 0.25       # share of an attribute's rows in a context whose pictures show best what was seen
+LEAST_ROWS = 10       # of an attribute in a context, below which all are drawn
+NEIGHBOURS = 30       # whose attributes say how sure a row is
 COPY = 0.15           # share of a factor's entropy that a code nobody chose must tell to go along with the factor
 
 
@@ -244,7 +247,7 @@ class SubspaceAction:
 def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, factors: Sequence[Factor], *,
                           dimensions: Sequence[Sequence[int]] | None = None, method: str = "modes",
                           resolution: str | int | None = "stated", keep: bool = True, draws: Tensor | None = None,
-                          typical: float = 0.5, copies: bool = True, majority: float = 0.6,
+                          faults: ArrayLike | Tensor | None = None, sure: float = 0.1, typical: float = 0.5, copies: bool = True, majority: float = 0.6,
                           threshold: float = 0.5) -> ActionSet:
     """Atomic actions on subspaces, in the form that `actions.find_actions` gives them.
 
@@ -270,8 +273,15 @@ def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor,
         keep: as above. False: an action replaces the codes of its factor by any row of the attribute.
         draws: (m, d), m <= n: what to draw in place of the first m codes, as `reading_back.drawn_where_read` gives.
             Only these are drawn then.
-        typical: share of an attribute's rows that are drawn, those nearest to the attribute's median (of each
-            combination with the factors to keep), in (0, 1]. 1: all, as the paper's empirical draws.
+        faults: (m, d), as `reading_back.faults` gives: how wrong the picture of each of the first m codes is, told of
+            the codes that cannot be corrected. Of these subspaces only the most faithful `FAITHFUL` of an attribute's
+            rows (of each combination) are drawn: a row that its own picture does not show says something else.
+        sure: share of an attribute's rows (of each combination with the factors to keep) that are drawn, those whose
+            neighbours in the subspace agree most with them on the attribute, in (0, 1]: where attributes run into one
+            another, the others say their neighbour's name half of the time. 1: all. Rows as sure as the last one
+            are drawn too, so that nothing is left out where heaps lie apart.
+        typical: share of an attribute's rows, likewise, that are drawn at most, those nearest to its median, in
+            (0, 1]. Both 1: all rows, as the paper's empirical draws.
         copies: replace also the codes that no factor needs and that tell of this one: `COPY` of its entropy, and
             twice as much as of any other. They have no part in the cells. But the generator may look at such a copy,
             and if it stays as it was it says another attribute than was ordered.
@@ -281,29 +291,36 @@ def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor,
     """
     factors = tuple(factors)
     labels, values = _matched(states, codes, factors)
-    for name, value in (("majority", majority), ("threshold", threshold), ("typical", typical)):
-        if not 0 <= value <= 1 or (name == "typical" and value == 0):
+    for name, value in (("majority", majority), ("threshold", threshold), ("sure", sure), ("typical", typical)):
+        if not 0 <= value <= 1 or (name in ("sure", "typical") and value == 0):
             raise InputError(f"{name} {value!r} is out of range: expected a number in [0, 1]"
-                             f"{', but not 0' if name == 'typical' else ''}.")
+                             f"{', but not 0' if name in ('sure', 'typical') else ''}.")
     if draws is not None and (draws.ndim != 2 or draws.shape[1] != values.shape[1] or len(draws) > len(values)):
         raise InputError(f"draws of shape {tuple(draws.shape)} do not fit codes of shape {values.shape}: expected "
                          "corrected codes of the first m of them.")
+    drawn = torch.from_numpy(np.ascontiguousarray(values)) if draws is None else draws.detach().cpu().float()
+    m = len(drawn)
+    wrong = np.zeros((m, values.shape[1]), dtype=np.float32) if faults is None else np.asarray(faults)
+    if wrong.shape != (m, values.shape[1]):
+        raise InputError(f"faults of shape {wrong.shape} do not fit {m:,} codes of {values.shape[1]} dimensions to draw "
+                         "from: expected one for each.")
     dimensions = find_dimensions(labels, values, factors) if dimensions is None else dimensions
     if len(dimensions) != len(factors):
         raise InputError(f"dimensions of {len(dimensions)} factors were given, but there are {len(factors)}.")
     dimensions = [tuple(int(d) for d in own) for own in dimensions]
-    drawn = torch.from_numpy(np.ascontiguousarray(values)) if draws is None else draws.detach().cpu().float()
-    m = len(drawn)
     base = find_actions(labels, values, find_partitions(values), factors, distribution="empirical")
     faint = _copies(dimensions, values, base.information) if copies else [set()] * len(factors)
+    replaced = _with_echoes(dimensions, base.information) if copies else dimensions
     readers, counts = _readers(labels, values, factors, dimensions, method, resolution, majority)
     shown = {i: reader.read(values[:m]) for i, reader in readers.items()}
     readable = {i for i in readers if keep and (shown[i] == labels[:m, i]).mean() >= READABLE}
-    ownership, actions = [], []
+    ownership, actions, near = [], [], {}
     for i, factor in enumerate(factors):
-        others, own = _together(i, dimensions, readable)
+        others, own = _together(i, replaced, readable)
         own = sorted({*own, *faint[i], *(d for j in others for d in faint[j])})
         context = np.stack([shown[j] for j in others], axis=1) if others else np.zeros((m, 0), dtype=np.int64)
+        if sure < 1 and i in readers and tuple(own) not in near:
+            near[tuple(own)] = _neighbours(values[:, own], m)
         for k in range(factor.size):
             entry, rows = Ownership(i, k, (), (), 0.0, 0.0, 0, None, False), np.empty(0, dtype=np.int64)
             if i in readers:
@@ -311,7 +328,10 @@ def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor,
                 rows = np.flatnonzero((labels[:m, i] == k) & (shown[i] == k))
             ownership.append(entry)
             if entry.owned and len(rows):
-                rows = _typical(values[:m, own], rows, context[rows], typical)
+                if wrong[:, own].any():
+                    rows = _faithful(wrong[rows][:, own].max(axis=1), rows, context[rows])
+                agree = (labels[near[tuple(own)][rows], i] == k).mean(axis=1) if sure < 1 else np.ones(len(rows))
+                rows = _clear(values[:m, own], rows, agree, context[rows], sure, typical)
                 actions.append(SubspaceAction(i, k, tuple(own), readers[i], drawn[rows][:, own],
                                               tuple(readers[j] for j in others), context[rows], entry.precision,
                                               entry.recall))
@@ -349,6 +369,14 @@ def _together(i: int, dimensions: Sequence[tuple[int, ...]], readable: set[int])
     return sorted(group - {i}), sorted(own)
 
 
+def _with_echoes(dimensions: Sequence[tuple[int, ...]], information: NDArray[np.float64]) -> list[tuple[int, ...]]:
+    """For each factor its codes, and those of other factors that tell `COPY` of it as well; information (d, M)."""
+    chosen = sorted({d for own in dimensions for d in own})
+    told = np.nan_to_num(information)
+    return [(*own, *(d for d in chosen if own and d not in own and told[d, i] >= COPY))
+            for i, own in enumerate(dimensions)]
+
+
 def _copies(dimensions: Sequence[tuple[int, ...]], values: NDArray[np.float32],
             information: NDArray[np.float64]) -> list[set[int]]:
     """For each factor the codes that vary, that none has chosen, and that tell mostly of it; information (d, M)."""
@@ -384,18 +412,39 @@ def _own(reader: Reader, attribute: int, counts: NDArray[np.int64], threshold: f
                      support, int(others.argmax()) if others.any() else None, owned)
 
 
-def _typical(values: NDArray[np.float32], rows: NDArray[np.int64], context: NDArray[np.int64],
-             share: float) -> NDArray[np.int64]:
-    """Of the rows of each context (rows, factors), the share nearest to their median; of ten or fewer all."""
-    if share == 1:
-        return rows
+def _neighbours(values: NDArray[np.float32], m: int) -> NDArray[np.int64]:
+    """The nearest neighbours of the first m of values (n, k), each code by its own spread: int64 (m, NEIGHBOURS)."""
+    scaled = values / np.maximum(values.std(axis=0), 1e-9)
+    tree = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(values) - 1) + 1, algorithm="kd_tree").fit(scaled)
+    return tree.kneighbors(scaled[:m], return_distance=False)[:, 1:]
+
+
+def _faithful(faults: NDArray[np.float64], rows: NDArray[np.int64], context: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of the rows of each context (rows, factors), the `FAITHFUL` share with the smallest faults; at least ten."""
     kept = []
     at = np.unique(context, axis=0, return_inverse=True)[1].ravel()
     for k in range(at.max() + 1):
-        own = rows[at == k]
-        if len(own) > 10:
-            off = np.abs(values[own] - np.median(values[own], axis=0)) / np.maximum(values[own].std(axis=0), 1e-9)
-            own = own[np.argsort(off.max(axis=1), kind="stable")[:max(round(share * len(own)), 10)]]
+        own = np.flatnonzero(at == k)
+        kept.append(own[np.argsort(faults[own], kind="stable")[:max(round(FAITHFUL * len(own)), LEAST_ROWS)]])
+    return rows[np.sort(np.concatenate(kept))]
+
+
+def _clear(values: NDArray[np.float32], rows: NDArray[np.int64], agreement: NDArray[np.float64],
+           context: NDArray[np.int64], sure: float, typical: float) -> NDArray[np.int64]:
+    """Of the rows of each context (rows, factors), the share that neighbours agree with most, and of these, and those
+    as sure, the ones nearest to their median; at least ten."""
+    kept = []
+    at = np.unique(context, axis=0, return_inverse=True)[1].ravel()
+    for k in range(at.max() + 1):
+        here = at == k
+        own, sureness = rows[here], agreement[here]
+        if len(own) > LEAST_ROWS:
+            rank = max(round(sure * len(own)), LEAST_ROWS) - 1
+            most = max(round(typical * len(own)), LEAST_ROWS)
+            own = own[sureness >= np.sort(sureness)[::-1][rank]]
+            if len(own) > most:
+                off = np.abs(values[own] - np.median(values[own], axis=0)) / np.maximum(values[own].std(axis=0), 1e-9)
+                own = own[np.argsort(off.max(axis=1), kind="stable")[:most]]
         kept.append(own)
     return np.sort(np.concatenate(kept))
 

@@ -133,6 +133,23 @@ def test_codes_that_serve_nobody_else_are_replaced_as_well_unless_they_are_quiet
     assert {action.dimensions for action in found.of("side")} == {(3,)}
 
 
+def test_a_factor_that_shares_codes_with_the_pair_keeps_both():
+    """The side stands in the code of the kind: to set it alone must turn nothing and change no kind."""
+    world, (states, codes) = Marks(), marks()
+    codes[:, 2] += 0.5 * (2.0 * states[:, 2] - 1)  # four heaps at -1.5, -0.5, 0.5, 1.5: both sides of both kinds
+    codes = codes[:, :3]
+    plain = subspaces.find_subspace_actions(states, codes, world.factors)
+    found = contexts.in_context(world, states, codes, plain)
+    start, angles = codes[:400], torch.atan2(codes[:400, 1], codes[:400, 0])
+    assert {action.dimensions for action in found.of("side")} == {(0, 1, 2)}
+    for action in found.of("side"):
+        after = action.act(start, torch.Generator().manual_seed(0))
+        assert ((after[:, 2] > 0) == (start[:, 2] > 0)).all()
+        turned = (torch.atan2(after[:, 1], after[:, 0]) - angles + math.pi) % (2 * math.pi) - math.pi
+        assert (turned.abs() < TURN / 2).all()
+        assert (((after[:, 2].abs() > 1) == (after[:, 2] > 0)) == bool(action.attribute)).all()
+
+
 def test_algorithm_1_and_the_scores_take_them_as_they_are(seen):
     world, _, codes, _, found = seen
     right = [world.alike(1, wanted, (read := Sight().predict(images))[:, 1], read) for images, wanted, _ in

@@ -313,6 +313,44 @@ def test_steps_without_valleys_are_found_at_the_stated_resolution_only():
     assert len(subspaces.find_subspace_actions(states, codes, factor, resolution=5).actions) == 0
 
 
+def test_where_attributes_run_into_one_another_the_surest_rows_are_drawn():
+    """Two attributes are spread evenly from 0 to 2 and from 1 to 3: what lies between 1 and 2 may be either."""
+    rng = np.random.default_rng(0)
+    states = rng.integers(0, 2, (4000, 1))
+    codes = (states + rng.uniform(0, 2, (4000, 1))).astype(np.float32)
+    factor = (Factor("side", ("left", "right"), "ordered"),)
+    found = {share: subspaces.find_subspace_actions(states, codes, factor, sure=share, typical=1) for share in (0.1, 1)}
+    for action, (low, high) in zip(found[0.1].actions, ((0, 1.05), (1.95, 3)), strict=True):
+        assert low <= action.rows.min() and action.rows.max() <= high
+    assert [len(one.rows) < len(other.rows) for one, other in
+            zip(found[0.1].actions, found[1].actions, strict=True)] == [True, True]
+
+
+def test_where_heaps_lie_apart_all_rows_are_as_sure():
+    states, codes, factors = rotated_grid()
+    sure, whole = (subspaces.find_subspace_actions(states, codes, factors, sure=share) for share in (0.1, 1.0))
+    for one, other in zip(sure.actions, whole.actions, strict=True):
+        assert torch.equal(one.rows, other.rows)
+
+
+def test_a_code_of_another_factor_that_tells_of_this_one_is_replaced_and_the_other_kept():
+    """Code 1 is the size's and leans with the kind: who sets the kind alone leaves it saying the kind before."""
+    rng = np.random.default_rng(0)
+    states = np.column_stack([rng.integers(0, 4, 6000), rng.integers(0, 2, 6000)])
+    codes = np.column_stack([states[:, 0], 3.0 * states[:, 1] + 0.3 * states[:, 0]]) + 0.15 * rng.standard_normal(
+        (6000, 2))
+    factors = (Factor("kind", tuple("abcd"), "categorical"), Factor("size", (1.0, 2.0), "ordered"))
+    found, alone = (subspaces.find_subspace_actions(states, codes.astype(np.float32), factors, copies=copies,
+                                                    dimensions=[(0,), (1,)]) for copies in (True, False))
+    assert {action.dimensions for action in found.actions} == {(0, 1)}
+    assert {action.dimensions for action in alone.actions} == {(0,), (1,)}
+    start = torch.from_numpy(codes[:500].astype(np.float32))
+    for action in found.of("kind"):
+        acted = action.act(start, torch.Generator().manual_seed(0))
+        lean = acted[:, 1] - 3.0 * torch.from_numpy(states[:500, 1])
+        assert (lean - 0.3 * action.attribute).abs().mean() < 0.2  # the lean of the new kind, on the size as it was
+
+
 def test_the_typical_half_lies_nearer_to_the_median():
     states, codes, factors = rotated_grid()
     half, whole = (subspaces.find_subspace_actions(states, codes, factors, typical=share) for share in (0.5, 1.0))
@@ -330,7 +368,7 @@ def test_the_same_generator_gives_the_same_draws():
 
 @pytest.mark.parametrize(("change", "told"), [
     ({"states": np.zeros((10, 2), dtype=int)}, "states of shape"), ({"majority": 2}, "majority 2"),
-    ({"typical": 0}, "but not 0"), ({"dimensions": [(0,)]}, "dimensions of 1 factors"),
+    ({"typical": 0}, "but not 0"), ({"sure": 0}, "sure 0"), ({"dimensions": [(0,)]}, "dimensions of 1 factors"),
     ({"draws": torch.zeros(3, 9)}, "draws of shape"), ({"method": "x"}, "unknown method")])
 def test_bad_input_is_told(change, told):
     states, codes, factors = rotated_grid(200)
@@ -387,17 +425,52 @@ def test_what_a_timid_encoder_wants_is_drawn_farther_out():
 def test_what_one_picture_wants_is_averaged_away_and_what_all_want_stays():
     rng = np.random.default_rng(0)
     codes = torch.from_numpy(rng.standard_normal((2000, 2)).astype(np.float32))
-    noise = torch.from_numpy(rng.standard_normal((2000, 2)).astype(np.float32))
+    noise = torch.from_numpy(0.1 * rng.standard_normal((2000, 2)).astype(np.float32))
 
     class Noisy(Identity):
         def encode(self, observations):
-            return observations[:, :, 0, 0] - 0.5 - noise[:len(observations)]
+            return observations[:, :, 0, 0] - 0.1 - noise[:len(observations)]
 
     found = reading_back.drawn_where_read(Noisy(), codes, [[0]], n_steps=1, neighbours=100)
     assert torch.equal(found[:, 1], codes[:, 1])  # in no subspace
-    assert (found[:, 0] - codes[:, 0] - 0.5).abs().max() < 0.4
+    assert (found[:, 0] - codes[:, 0] - 0.1).abs().max() < 0.04
     with pytest.raises(InputError, match="neighbours 0"):
         reading_back.drawn_where_read(Identity(), codes, neighbours=0)
+
+
+class Astray(Identity):
+    """Reads the second code upside down."""
+
+    def encode(self, observations):
+        return observations[:, :, 0, 0] * torch.tensor([0.9, -1.0, 0.9])
+
+
+def test_a_subspace_that_is_read_far_from_what_was_drawn_is_left_alone():
+    codes = torch.randn(800, 3, generator=torch.Generator().manual_seed(0))
+    found = reading_back.drawn_where_read(Astray(), codes, [[0, 1], [2]], n_steps=1, neighbours=1)
+    assert torch.equal(found[:, :2], codes[:, :2]) and torch.allclose(found[:, 2], 1.1 * codes[:, 2], atol=1e-5)
+
+
+def test_faults_are_told_of_such_subspaces_alone():
+    codes = torch.randn(800, 3, generator=torch.Generator().manual_seed(0))
+    seen = codes[:, :, None, None] + torch.linspace(0, 1, 800)[:, None, None, None]  # off by this much in three pixels
+    faults = reading_back.faults(Astray(), codes, seen, [[0, 1], [2]])
+    expected = 3 * torch.linspace(0, 1, 800) ** 2
+    assert torch.allclose(faults[:, :2], expected[:, None].expand(-1, 2), atol=1e-5) and not faults[:, 2].any()
+    assert not reading_back.faults(Timid(), codes, seen, [[0, 1], [2]]).any()
+
+
+def test_of_rows_with_faults_the_quarter_with_the_smallest_is_drawn():
+    states, codes, factors = rotated_grid()
+    faults = torch.zeros(codes.shape)
+    faults[:, 0] = torch.arange(len(codes)) / len(codes)  # the first rows are the faithful ones
+    found = subspaces.find_subspace_actions(states, codes, factors, faults=faults, sure=1, typical=1)
+    for action in found.actions:
+        at = [int((codes[:, list(action.dimensions)] == row).all(dim=1).nonzero()[0]) for row in action.rows]
+        assert max(at) < 0.35 * len(codes)
+    assert len(found.actions) == 10
+    with pytest.raises(InputError, match="faults of shape"):
+        subspaces.find_subspace_actions(states, codes, factors, faults=faults[:5])
 
 
 def test_codes_of_one_subspace_are_corrected_together_where_they_lie():
