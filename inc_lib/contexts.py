@@ -12,6 +12,7 @@ A world says which attributes cannot be told apart (`World.alike`); what that de
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 

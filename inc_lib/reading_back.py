@@ -17,7 +17,7 @@ from .errors import InputError
 from .joint_partitions import AWAKE
 
 BATCH = 1024
-ASTRAY = 0.2  # share of a code's deviation: if pictures are read back further away than that, on average, h misreads them
+ASTRAY = 0.2  # share of a code's deviation; what is read back further away than that, on average, is misread by h
 
 
 def drawn_where_read(model: Model, codes: Tensor, subspaces: Sequence[Sequence[int]] | None = None, *,

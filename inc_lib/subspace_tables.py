@@ -16,7 +16,8 @@ WAYS = {"paper": "the paper's procedure", "paper, these dimensions": "the same, 
         "subspaces": "all steps", "one code": "one code a factor", "cut alone": "no equal-mass division",
         "quantiles alone": "no valleys, equal mass only", "any row": "no conditional draw",
         "uncorrected": "not corrected", "corrected by picture": "corrected picture by picture",
-        "watched": "each picture read again and corrected", "not the surest": "the typical half, sure or not", "all rows": "all rows",
+        "watched": "each picture read again and corrected", "not the surest": "the typical half, sure or not",
+        "all rows": "all rows",
         "not the most faithful": "faithful or not", "no copies": "copies left as they are",
         "in context": "angle and shape together (below)", "in context, corrected": "the same, corrected",
         "in context, not the surest": "the same, the typical half, sure or not",
@@ -46,11 +47,13 @@ SPOKEN = {  # numbers that the text of chapter 16 speaks of: network -> name in 
         "told_mpi_shape": ("subspaces", "object shape"),
         "told_mpi_size_unfaithful": ("not the most faithful", "object size"),
         "told_mpi_size_paper": ("paper", "object size"), "told_mpi_size": ("subspaces", "object size"),
-        "told_mpi_up_paper": ("paper", "vertical axis"), "told_mpi_up": ("subspaces", "vertical axis")},
+        "told_mpi_up_paper": ("paper", "vertical axis"), "told_mpi_up": ("subspaces", "vertical axis"),
+        "told_mpi_up_watched": ("watched", "vertical axis")},
     "mpi3d-comp-wae_s1": {
         "told_second_paper": ("paper", "object shape"), "told_second": ("subspaces", "object shape"),
         "told_second_lone": ("no copies", "object shape"), "told_second_size": ("subspaces", "object size"),
-        "told_second_across": ("subspaces", "horizontal axis"), "told_second_up": ("subspaces", "vertical axis")},
+        "told_second_across": ("subspaces", "horizontal axis"), "told_second_up": ("subspaces", "vertical axis"),
+        "told_second_up_watched": ("watched", "vertical axis")},
     "dsprites-comp-wae_s0": {
         "sprites_x_paper": ("paper", "position x"), "sprites_x": ("subspaces", "position x"),
         "sprites_shape_paper": ("paper", "shape"), "sprites_shape_alone": ("subspaces", "shape"),
@@ -145,6 +148,7 @@ def told(path: str | Path | None = None) -> dict[str, str]:
                 for factor in ("object shape", "object size", "horizontal axis", "vertical axis")}
     numbers |= {f"rebuilt_grid_{factor}": rebuilt(grid, factor, path) for factor in ("scale", "shape", "orientation")}
     return numbers | {"natural_mpi": natural(robot, "horizontal axis", path),
+                      "mpi_up_ceiling": ceiling(robot, "vertical axis", path),
                       "sprites_rebuilt": rebuilt(sprites, "orientation", path),
                       "sprites_ceiling": ceiling(sprites, "orientation", path)}
 

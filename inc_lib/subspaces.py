@@ -34,7 +34,7 @@ LEAST_CELL = 30       # references in a cell of a stated resolution, at least
 FAITHFUL = 0.25       # share of an attribute's rows in a context whose pictures show best what was seen
 LEAST_ROWS = 10       # of an attribute in a context, below which all are drawn
 NEIGHBOURS = 30       # whose attributes say how sure a row is
-COPY = 0.15           # share of a factor's entropy that a code nobody chose must tell to go along with the factor
+COPY = 0.15           # share of a factor's entropy that a code it did not choose must tell to go along with it
 
 
 def find_dimensions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, factors: Sequence[Factor], *,
@@ -247,13 +247,14 @@ class SubspaceAction:
 def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor, factors: Sequence[Factor], *,
                           dimensions: Sequence[Sequence[int]] | None = None, method: str = "modes",
                           resolution: str | int | None = "stated", keep: bool = True, draws: Tensor | None = None,
-                          faults: ArrayLike | Tensor | None = None, sure: float = 0.1, typical: float = 0.5, copies: bool = True, majority: float = 0.6,
+                          faults: ArrayLike | Tensor | None = None, sure: float = 0.1,
+                          typical: float = 0.5, copies: bool = True, majority: float = 0.6,
                           threshold: float = 0.5) -> ActionSet:
     """Atomic actions on subspaces, in the form that `actions.find_actions` gives them.
 
     Departures from the paper, each of which an argument takes back: a factor's codes are chosen together and may be
     shared (`dimensions`), cells are those of a joint partition (`method`), divided to a stated resolution
-    (`resolution`), and an action keeps the other factors of its codes (`keep`) and replaces faint copies of them
+    (`resolution`), and an action keeps the other factors of its codes (`keep`) and replaces copies of its own
     (`copies`). As there, an attribute gets an
     action if what it owns names it: a cell belongs to the attribute that makes up at least `majority` of it, all
     attributes equally frequent; together they must reach an F1 of `threshold` and hold five codes.
@@ -282,9 +283,10 @@ def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor,
             are drawn too, so that nothing is left out where heaps lie apart.
         typical: share of an attribute's rows, likewise, that are drawn at most, those nearest to its median, in
             (0, 1]. Both 1: all rows, as the paper's empirical draws.
-        copies: replace also the codes that no factor needs and that tell of this one: `COPY` of its entropy, and
-            twice as much as of any other. They have no part in the cells. But the generator may look at such a copy,
-            and if it stays as it was it says another attribute than was ordered.
+        copies: replace also codes that have no part in a factor's cells, but tell `COPY` of its entropy: those of
+            other factors, by rows that keep these, and those that no factor needs, if they tell twice as much of this
+            one as of any other. The generator may look at such a code, and if it stays as it was it says another
+            attribute than was ordered.
 
     Raises:
         InputError: shapes that do not fit together, or options out of range.
@@ -302,8 +304,8 @@ def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor,
     m = len(drawn)
     wrong = np.zeros((m, values.shape[1]), dtype=np.float32) if faults is None else np.asarray(faults)
     if wrong.shape != (m, values.shape[1]):
-        raise InputError(f"faults of shape {wrong.shape} do not fit {m:,} codes of {values.shape[1]} dimensions to draw "
-                         "from: expected one for each.")
+        raise InputError(f"faults of shape {wrong.shape} do not fit {m:,} codes of {values.shape[1]} dimensions "
+                         "to draw from: expected one for each code.")
     dimensions = find_dimensions(labels, values, factors) if dimensions is None else dimensions
     if len(dimensions) != len(factors):
         raise InputError(f"dimensions of {len(dimensions)} factors were given, but there are {len(factors)}.")
