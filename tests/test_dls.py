@@ -585,6 +585,17 @@ def test_the_record_of_images_is_told_as_it_is():
     assert dls_images.sentence("mnist", {}) == "mnist was not measured" and dls_images.methods({}) == {}
 
 
+def test_what_is_said_of_genes_comes_from_the_runs():
+    def run(train, test, agreement=0.0):
+        return {"train": {"purity": train}, "test": {"purity": test}, "unlabelled": {"agreement": agreement}}
+
+    found = {"k-means": [run(0.8, 0.6)], "DLS-Clustering": [run(0.7, 0.7, 0.2), run(0.5, 0.5, 0.9)]}
+    said = dls_images.said_of_genes(found)
+    assert "purity of 0.60, behind k-means, on the cells" in said and "of 0.60, behind nobody, on the others" in said
+    assert "agrees most with the others has 0.50 there, the best by labels 0.70" in said
+    assert dls_images.said_of_genes({}) == "Nothing was measured yet."
+
+
 def test_the_record_of_many_clusters_is_told_best_first(tmp_path):
     scores = {"accuracy": 0.5, "nmi": 0.25}
     runs = [{"test": scores | {"purity": value, "clusters": 9.0}} for value in (0.5, 0.7)]

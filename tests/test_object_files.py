@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -307,6 +308,66 @@ def test_cells_without_labels_are_for_looking_only(data):
     assert world.classes == () and world.train.labels is None
     with pytest.raises(InputError, match="has no labels"):
         deep_clusters.labelled(world)
+
+
+# --- scanpy's small set ---
+
+KINDS = np.dtype([("index", "S6"), ("bulk_labels", "i1")])
+
+
+def small_set(folder, *, types: int = 12, named: int = 2) -> None:
+    """Twelve cells, four genes; gene 3 is in none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = csr_matrix(np.array([[2.5, 0, 1, 0]] * 6 + [[0, 1.5, 2, 0]] * 6, dtype=np.float32))
+    with h5py.File(folder / cells.REDUCED, "w") as file:
+        raw = file.create_group("raw.X")
+        raw["data"], raw["indices"], raw["indptr"] = table.data, table.indices, table.indptr
+        raw.attrs["h5sparse_shape"] = table.shape
+        file["obs"] = np.array([(f"c{k}".encode(), k // 6) for k in range(types)], dtype=KINDS)
+        file["uns/bulk_labels_categories"] = np.array([b"B", b"NK"][:named])
+
+
+@pytest.fixture
+def without_scanpy(monkeypatch):
+    monkeypatch.setattr(cells.importlib.util, "find_spec", lambda name: None)
+
+
+def test_the_small_set_as_a_world(data, without_scanpy):
+    small_set(data / "pbmc68k-reduced")
+    world = vectors.load("pbmc68k-reduced")
+    assert world.classes == ("B", "NK") and world.n_features == 3 and (len(world.train), len(world.test)) == (10, 2)
+    assert torch.equal((world.train.vectors[:, 1] > 0).long(), world.train.labels)
+    assert world.train.vectors.amin() == 0 and world.train.vectors.amax() == 1
+
+
+def test_the_small_set_is_found_in_scanpy(data, tmp_path, monkeypatch):
+    small_set(tmp_path / "scanpy" / "datasets")
+    (tmp_path / "scanpy" / "__init__.py").write_text("raise ImportError('nothing of it is imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert cells.reduced_file(data / "pbmc68k-reduced") == tmp_path / "scanpy" / "datasets" / cells.REDUCED
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    (None, "is not here"), ({"types": 11}, "12 cells and 11 types"), ({"named": 1}, "one of its own each")])
+def test_a_small_set_that_cannot_be_used(options, told, data, without_scanpy):
+    if options is not None:
+        small_set(data / "pbmc68k-reduced", **options)
+    with pytest.raises(InputError, match=told) as error:
+        vectors.load("pbmc68k-reduced")
+    assert str(data / "pbmc68k-reduced") in one_sentence(error)
+
+
+def test_a_small_set_cut_off_or_laid_out_in_another_way(data, without_scanpy):
+    folder = data / "pbmc68k-reduced"
+    small_set(folder)
+    whole = (folder / cells.REDUCED).read_bytes()
+    (folder / cells.REDUCED).write_bytes(whole[:700])
+    with pytest.raises(InputError, match="cannot be read"):
+        vectors.load("pbmc68k-reduced")
+    with h5py.File(folder / cells.REDUCED, "w") as file:
+        file["X"] = np.zeros((12, 4))
+    with pytest.raises(InputError, match="laid out in another way"):
+        vectors.load("pbmc68k-reduced")
 
 
 def write(name: str, text: str | bytes):

@@ -9,6 +9,10 @@
 folders down. It is *not* the set of 73,000 sorted cells that papers on clustering call 10x_73k. Written to the
 publisher's description and tested on small folders of that layout; the set itself was not at hand.
 
+`pbmc68k-reduced`, 700 blood cells of ten types, 765 genes (Zheng et al. 2017 too), is a file of the package scanpy,
+read from `INC_DATA/pbmc68k-reduced/10x_pbmc68k_reduced.h5ad` or from the folder of scanpy if that is installed, of
+which nothing is imported (`pip install --no-deps scanpy` is enough). It holds logarithms already. It is not 10x_73k.
+
 What is done to the counts: each cell is brought to 10,000 counts, x becomes log(1 + x), and of the genes those that
 vary most over the *training* cells are kept. Departure from 10x_73k: which 720 genes its makers kept we do not know; we
 take the largest variances after the logarithm.
@@ -17,9 +21,11 @@ take the largest variances after the logarithm.
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import zlib
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import scipy.io
@@ -30,6 +36,7 @@ from ..errors import InputError
 
 N_GENES = 720  # kept, as in 10x_73k
 PER_CELL = 10_000  # counts
+REDUCED = "10x_pbmc68k_reduced.h5ad"
 COUNTED = "Gene Expression"  # of the kinds of features of Cell Ranger 3 and later
 
 
@@ -55,6 +62,48 @@ def read(folder: Path) -> tuple[csr_matrix, NDArray | None]:
         raise InputError(f"{counts_at} holds {found}: expected the filtered matrix, cells with counts.")
     counts = csr_matrix(counts.multiply(PER_CELL / sums[:, None]))
     return counts.log1p(), _labels(folder, barcodes)
+
+
+def reduced_file(folder: Path) -> Path:
+    """Where scanpy's small set is: in a folder, or in an installed scanpy.
+
+    Raises:
+        InputError: in neither.
+    """
+    places = [folder]
+    if (spec := importlib.util.find_spec("scanpy")) is not None:
+        places += [Path(place) / "datasets" for place in spec.submodule_search_locations or ()]
+    for place in places:
+        if (place / REDUCED).is_file():
+            return place / REDUCED
+    raise InputError(
+        f"{folder.name} is not here: expected {REDUCED} in {folder}, or scanpy's own copy; pip install --no-deps "
+        "scanpy brings it, or set INC_DATA to the folder above."
+    )
+
+
+def read_reduced(path: Path) -> tuple[csr_matrix, NDArray]:
+    """Logarithms of normalised counts (cells, genes), sparse, and the cells' types (n,), of scanpy's small set.
+
+    Raises:
+        InputError: a file that is damaged or laid out in another way; one sentence.
+    """
+    try:
+        with h5py.File(path) as file:
+            part, names = file["raw.X"], file["uns/bulk_labels_categories"][:].astype(str)
+            arrays = part["data"][:], part["indices"][:], part["indptr"][:]
+            table = csr_matrix(arrays, shape=tuple(part.attrs["h5sparse_shape"]), dtype=np.float32)
+            types = file["obs"]["bulk_labels"]
+    except OSError as error:
+        raise _damaged(path, error) from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is laid out in another way ({error}): expected raw.X and obs with bulk_labels, as scanpy 1.11 "
+            "brings them."
+        ) from error
+    if len(types) != table.shape[0] or not 0 <= types.min() <= types.max() < len(names):
+        raise InputError(f"{path} has {table.shape[0]:,} cells and {len(types):,} types: expected one of its own each.")
+    return table, names[types]
 
 
 def most_variable(train: csr_matrix, n_genes: int = N_GENES) -> NDArray[np.int64]:

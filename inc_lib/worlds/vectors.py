@@ -5,7 +5,8 @@
 - `mnist`, `fashion-mnist`: the published images of 28x28, read by `worlds.published`, with the publishers' parts.
 - `digits`: 1,797 optical digits of 8x8 (Alpaydin and Kaynak 1998, UCI), as scikit-learn brings them along: no download.
 - `svhn`, `stl-10`, `coil-100`: grey images, read by `worlds.object_files`; the last has no part to test on.
-- `pbmc3k`: genes in blood cells, read by `worlds.cells`; no part to test on, and labels only if you bring them.
+- `pbmc3k`, `pbmc68k-reduced`: genes in blood cells, read by `worlds.cells`; no part to test on, and labels of the first
+  only if you bring them.
 - yours: an .npz with `vectors` (n, d) and maybe `labels` (n,), `test_vectors`, `test_labels`; or a .csv, each column
   a feature, one called `label` maybe. Without a test part, a fifth of the rows is kept for it.
 """
@@ -27,7 +28,7 @@ from ..errors import InputError, suggest
 from ..files import data_folder
 from .base import Factor
 
-NAMES = ("pendigits", "mnist", "fashion-mnist", "digits", "svhn", "stl-10", "coil-100", "pbmc3k")
+NAMES = ("pendigits", "mnist", "fashion-mnist", "digits", "svhn", "stl-10", "coil-100", "pbmc3k", "pbmc68k-reduced")
 SPLIT_SEED = 0  # which rows are the test part where the publisher has none
 HELD_OUT = 0.2  # share of them
 PENDIGITS = {"train": ("pendigits.tra", 7_494), "test": ("pendigits.tes", 3_498)}
@@ -128,7 +129,7 @@ def load(dataset: str = "auto", *, scale: str = "none", constants: bool = False)
             tuple("0123456789"),
             (8, 8),
         )
-    if dataset == "pbmc3k":
+    if dataset in ("pbmc3k", "pbmc68k-reduced"):
         return _cells(dataset)
     if dataset in NAMES:
         return _objects(dataset)
@@ -227,10 +228,12 @@ def _objects(name: str) -> VectorWorld:
 def _cells(name: str) -> VectorWorld:
     from . import cells
 
-    parts = _split(*cells.read(data_folder() / name))  # of sparse rows: all genes of all cells would fill a laptop
+    folder = data_folder() / name
+    read = cells.read(folder) if name == "pbmc3k" else cells.read_reduced(cells.reduced_file(folder))
+    parts = _split(*read)  # of sparse rows: all genes of all cells would fill a laptop
     kept = cells.most_variable(parts["train"][0])
     parts = {part: (table[:, kept].toarray(), labels) for part, (table, labels) in parts.items()}
-    classes, parts = _numbered(_normalised(data_folder() / name, parts, "range"))
+    classes, parts = _numbered(_normalised(folder, parts, "range"))
     return _world(name, "published", parts, classes, (len(kept),))
 
 
