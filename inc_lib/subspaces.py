@@ -280,7 +280,8 @@ def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor,
         sure: share of an attribute's rows (of each combination with the factors to keep) that are drawn, those whose
             neighbours in the subspace agree most with them on the attribute, in (0, 1]: where attributes run into one
             another, the others say their neighbour's name half of the time. 1: all. Rows as sure as the last one
-            are drawn too, so that nothing is left out where heaps lie apart.
+            are drawn too, so that nothing is left out where heaps lie apart. A factor that its own cells do not read
+            right in `READABLE` of the observations has no sure rows, only corners; there all rows are as good.
         typical: share of an attribute's rows, likewise, that are drawn at most, those nearest to its median, in
             (0, 1]. Both 1: all rows, as the paper's empirical draws.
         copies: replace also codes that have no part in a factor's cells, but tell `COPY` of its entropy: those of
@@ -315,13 +316,14 @@ def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor,
     replaced = _with_echoes(dimensions, base.information) if copies else dimensions
     readers, counts = _readers(labels, values, factors, dimensions, method, resolution, majority)
     shown = {i: reader.read(values[:m]) for i, reader in readers.items()}
+    vouched = {i for i in readers if sure < 1 and (shown[i] == labels[:m, i]).mean() >= READABLE}
     readable = {i for i in readers if keep and (shown[i] == labels[:m, i]).mean() >= READABLE}
     ownership, actions, near = [], [], {}
     for i, factor in enumerate(factors):
         others, own = _together(i, replaced, readable)
         own = sorted({*own, *faint[i], *(d for j in others for d in faint[j])})
         context = np.stack([shown[j] for j in others], axis=1) if others else np.zeros((m, 0), dtype=np.int64)
-        if sure < 1 and i in readers and tuple(own) not in near:
+        if i in vouched and tuple(own) not in near:
             near[tuple(own)] = _neighbours(values[:, own], m)
         for k in range(factor.size):
             entry, rows = Ownership(i, k, (), (), 0.0, 0.0, 0, None, False), np.empty(0, dtype=np.int64)
@@ -332,7 +334,9 @@ def find_subspace_actions(states: ArrayLike | Tensor, codes: ArrayLike | Tensor,
             if entry.owned and len(rows):
                 if wrong[:, own].any():
                     rows = _faithful(wrong[rows][:, own].max(axis=1), rows, context[rows])
-                agree = (labels[near[tuple(own)][rows], i] == k).mean(axis=1) if sure < 1 else np.ones(len(rows))
+                agree = np.ones(len(rows))
+                if i in vouched:
+                    agree = (labels[near[tuple(own)][rows], i] == k).mean(axis=1)
                 rows = _clear(values[:m, own], rows, agree, context[rows], sure, typical)
                 actions.append(SubspaceAction(i, k, tuple(own), readers[i], drawn[rows][:, own],
                                               tuple(readers[j] for j in others), context[rows], entry.precision,

@@ -314,16 +314,28 @@ def test_steps_without_valleys_are_found_at_the_stated_resolution_only():
 
 
 def test_where_attributes_run_into_one_another_the_surest_rows_are_drawn():
-    """Two attributes are spread evenly from 0 to 2 and from 1 to 3: what lies between 1 and 2 may be either."""
+    """Two attributes are spread evenly from 0 to 2 and from 1.5 to 3.5: what lies between 1.5 and 2 may be either."""
     rng = np.random.default_rng(0)
     states = rng.integers(0, 2, (4000, 1))
-    codes = (states + rng.uniform(0, 2, (4000, 1))).astype(np.float32)
+    codes = (1.5 * states + rng.uniform(0, 2, (4000, 1))).astype(np.float32)
     factor = (Factor("side", ("left", "right"), "ordered"),)
     found = {share: subspaces.find_subspace_actions(states, codes, factor, sure=share, typical=1) for share in (0.1, 1)}
-    for action, (low, high) in zip(found[0.1].actions, ((0, 1.05), (1.95, 3)), strict=True):
+    for action, (low, high) in zip(found[0.1].actions, ((0, 1.55), (1.95, 3.5)), strict=True):
         assert low <= action.rows.min() and action.rows.max() <= high
     assert [len(one.rows) < len(other.rows) for one, other in
             zip(found[0.1].actions, found[1].actions, strict=True)] == [True, True]
+
+
+def test_a_factor_that_cannot_be_read_has_no_sure_rows():
+    """As above, but the two lie over one another for three quarters: corners are no middle."""
+    rng = np.random.default_rng(0)
+    states = rng.integers(0, 2, (4000, 1))
+    codes = (0.5 * states + rng.uniform(0, 2, (4000, 1))).astype(np.float32)
+    factor = (Factor("side", ("left", "right"), "ordered"),)
+    found = [subspaces.find_subspace_actions(states, codes, factor, sure=share, typical=1, majority=0.5, threshold=0.3)
+             for share in (0.1, 1)]
+    assert len(found[0].actions) == len(found[1].actions) == 2
+    assert all(torch.equal(a.rows, b.rows) for a, b in zip(found[0].actions, found[1].actions, strict=True))
 
 
 def test_where_heaps_lie_apart_all_rows_are_as_sure():
